@@ -1,0 +1,2 @@
+//! The `trifold` command.
+fn main() {}
