@@ -1,0 +1,1 @@
+//! Code for the CPU: vector math, the loop-program executor, the matrix product and the thread pool.

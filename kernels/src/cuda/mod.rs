@@ -1,0 +1,1 @@
+//! CUDA source text, generated from the same programs that the CPU runs.
