@@ -1,1 +1,3 @@
 //! Code for the CPU: vector math, the loop-program executor, the matrix product and the thread pool.
+
+pub mod threads;
