@@ -280,7 +280,8 @@ def network(case):
         case(call, values([[1000.0, 999.0], [-1000.0, -1002.0]]), 1)
         case(call, values([[-INF, 0.0, 1.0], [-INF, -INF, -INF], [NAN, 0.0, 1.0], [INF, 0.0, 1.0]]), 1, grad=False)
         case(call, floats(2, 4, dtype="float16"), -1)
-        case(call, floats(2, 4, dtype="bfloat16"), -1, tol=(3e-2, 1e-5))
+        # PyTorch rounds within its log_softmax of bfloat16.
+        case(call, floats(2, 4, dtype="bfloat16"), -1, tol=(3e-2, 1e-5) if name == "log_softmax" else None)
         case(call, floats(2, 4, dtype="bfloat16"), -1, dtype=F32)
         case(call, ints(2, 3), 1, error="dtype")
         case(call, floats(2, 3), 2, error="index")
