@@ -1,0 +1,31 @@
+//! `Callable`: a region that acts as one operation. Compiled functions, custom gradients and checkpoints implement it, so
+//! that a compiled call under a tape is one entry with a backward of its own. This is all that the eager and the graph
+//! wing know of each other.
+
+use crate::door::Outputs;
+use crate::error::Result;
+use crate::infer::{TensorType, Types};
+use crate::tensor::Tensor;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a call leaves for its backward.
+pub type Residuals = SmallVec<[Tensor; 4]>;
+
+/// Gradients of the arguments; `None` where none flows.
+pub type ArgGradients = SmallVec<[Option<Tensor>; 4]>;
+
+/// A region with tensors in and tensors out.
+pub trait Callable: Send + Sync {
+    /// Its name in messages and pictures.
+    fn name(&self) -> &str;
+    /// Types of the outputs for these arguments.
+    fn infer(&self, args: &[TensorType]) -> Result<Types>;
+    /// Runs it.
+    fn run(&self, args: &[Tensor]) -> Result<Outputs>;
+    /// Runs it and keeps what `vjp` needs.
+    fn run_with_residuals(&self, args: &[Tensor]) -> Result<(Outputs, Residuals)>;
+    /// Gradients of the arguments for these cotangents (one for each output; `None` is zero), themselves computed through
+    /// the door, so that they can be differentiated again.
+    fn vjp(self: Arc<Self>, args: &[Tensor], residuals: &[Tensor], cotangents: &[Option<Tensor>]) -> Result<ArgGradients>;
+}

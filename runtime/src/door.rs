@@ -1,0 +1,281 @@
+//! The one door. Every computation, look and write passes one of four verbs here:
+//!
+//! - `bind`: an operation of the table,
+//! - `observe`: the host reads values of a tensor,
+//! - `mutate`: an operation whose result replaces the elements of its first operand,
+//! - `call`: a compiled or custom region as one operation.
+//!
+//! What a verb means is decided by interpreters. They are chosen from the inputs (a tensor with an autograd slot brings
+//! its engine) and from the scoped ones (tapes, tracers; innermost first). An interpreter that applies masks only its
+//! own level while it works, so levels compose: a tape inside a tracer records entries of traced tensors. Where no
+//! interpreter is left the operation runs. Nothing else launches a kernel or adds a node.
+
+use crate::callable::Callable;
+use crate::error::{Error, ErrorKind, Origin, Result};
+use crate::table::OpDef;
+use crate::tensor::{self, Tensor, flags};
+use crate::value::Arg;
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Results of an operation.
+pub type Outputs = SmallVec<[Tensor; 1]>;
+
+/// What the host wants to know of a tensor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Observe {
+    /// Its elements.
+    Values,
+    /// Its truth, for a host branch.
+    Truth,
+}
+
+/// A meaning of the four verbs. Each method handles one level and reaches the level below by using the door again.
+pub trait Interpreter: Send + Sync {
+    /// Its name in messages.
+    fn name(&self) -> &'static str;
+    /// An operation of the table.
+    fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs>;
+    /// A look at a tensor: returns one whose elements can be read.
+    fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor>;
+    /// An operation that writes its result into its first operand.
+    fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()>;
+    /// A region as one operation.
+    fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs>;
+}
+
+struct Level {
+    id: u64,
+    interpreter: Arc<dyn Interpreter>,
+    masked: bool,
+}
+
+thread_local! {
+    static SCOPED: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    /// Scoped interpreters that are not masked.
+    static ACTIVE: Cell<u32> = const { Cell::new(0) };
+    /// Bits of `flags` that are looked at: TRACKED is masked while an autograd engine applies and under `no_grad`.
+    static INPUT_BITS: Cell<u8> = const { Cell::new(flags::TRACKED | flags::TRACED) };
+    static NEXT_LEVEL: Cell<u64> = const { Cell::new(1) };
+}
+
+/// Keeps an interpreter in scope on this thread; dropping it (also on unwind, in any order) ends the scope.
+pub struct Scope {
+    id: u64,
+    not_send: PhantomData<Rc<()>>,
+}
+
+/// Puts an interpreter into scope, innermost.
+pub fn enter(interpreter: Arc<dyn Interpreter>) -> Scope {
+    let id = NEXT_LEVEL.with(|n| n.replace(n.get() + 1));
+    SCOPED.with_borrow_mut(|s| s.push(Level { id, interpreter, masked: false }));
+    ACTIVE.with(|a| a.set(a.get() + 1));
+    Scope { id, not_send: PhantomData }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let removed = SCOPED.with_borrow_mut(|s| s.iter().position(|l| l.id == self.id).map(|i| s.remove(i)));
+        if removed.is_some_and(|l| !l.masked) {
+            ACTIVE.with(|a| a.set(a.get() - 1));
+        }
+    }
+}
+
+/// While it lives, a level of the stack does not apply. The level may leave the stack meanwhile.
+struct Mask(u64);
+
+impl Mask {
+    fn new(id: u64) -> Mask {
+        set_masked(id, true);
+        Mask(id)
+    }
+}
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        set_masked(self.0, false);
+    }
+}
+
+fn set_masked(id: u64, masked: bool) {
+    SCOPED.with_borrow_mut(|s| {
+        if let Some(level) = s.iter_mut().find(|l| l.id == id)
+            && level.masked != masked
+        {
+            level.masked = masked;
+            ACTIVE.with(|a| a.set(if masked { a.get() - 1 } else { a.get() + 1 }));
+        }
+    });
+}
+
+/// While it lives, autograd slots of inputs are not looked at on this thread. This is torch's `no_grad`, and the mask
+/// of the autograd engine's own level.
+pub struct NoGrad {
+    before: u8,
+    not_send: PhantomData<Rc<()>>,
+}
+
+/// Stops autograd engines from recording until the guard drops.
+pub fn no_grad() -> NoGrad {
+    set_grad(false)
+}
+
+/// Lets autograd engines record again inside a `no_grad` scope until the guard drops.
+pub fn enable_grad() -> NoGrad {
+    set_grad(true)
+}
+
+fn set_grad(on: bool) -> NoGrad {
+    let before = INPUT_BITS.get();
+    INPUT_BITS.set(if on { before | flags::TRACKED } else { before & !flags::TRACKED });
+    NoGrad { before, not_send: PhantomData }
+}
+
+impl Drop for NoGrad {
+    fn drop(&mut self) {
+        INPUT_BITS.set(self.before);
+    }
+}
+
+/// Whether autograd engines record on this thread.
+pub fn grad_enabled() -> bool {
+    INPUT_BITS.get() & flags::TRACKED != 0
+}
+
+/// While it lives, no scoped interpreter applies on this thread (TensorFlow's `init_scope`).
+pub struct Outside(#[allow(dead_code, reason = "the masks are held for their drop")] Vec<Mask>);
+
+/// Leaves every scope until the guard drops.
+pub fn outside() -> Outside {
+    let ids = SCOPED.with_borrow(|s| s.iter().filter(|l| !l.masked).map(|l| l.id).collect::<Vec<_>>());
+    Outside(ids.into_iter().map(Mask::new).collect())
+}
+
+/// Whether a scoped interpreter would see the next operation.
+pub fn in_scope() -> bool {
+    ACTIVE.get() > 0
+}
+
+#[inline]
+fn union_of_flags(args: &[Arg]) -> u8 {
+    args.iter().fold(0, |bits, a| match a {
+        Arg::Tensor(t) => bits | t.flags(),
+        Arg::Tensors(list) => list.iter().fold(bits, |b, t| b | t.flags()),
+        _ => bits,
+    })
+}
+
+/// Who handles a verb for these inputs.
+enum Handler {
+    Engine(&'static dyn Interpreter, NoGrad),
+    Scoped(Arc<dyn Interpreter>, Mask),
+    Run,
+}
+
+#[cold]
+fn handler<'a>(bits: u8, mut tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Handler> {
+    if bits & flags::TRACKED != 0
+        && let Some(slot) = tensors.clone().find_map(Tensor::slot)
+    {
+        return Ok(Handler::Engine(slot.interpreter(), no_grad()));
+    }
+    let top = SCOPED
+        .with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));
+    if let Some((interpreter, id)) = top {
+        return Ok(Handler::Scoped(interpreter, Mask::new(id)));
+    }
+    match tensors.find_map(Tensor::traced) {
+        Some(traced) => Err(tensor::escaped(traced)),
+        None => Ok(Handler::Run),
+    }
+}
+
+/// An operation of the table. Errors name the op, its operands and the origin.
+#[inline]
+pub fn bind(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
+    let bits = union_of_flags(args) & INPUT_BITS.get();
+    if bits == 0 && ACTIVE.get() == 0 {
+        return crate::run::run(op, args).map_err(|e| explain(e, op, args, origin));
+    }
+    let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
+        Ok(Handler::Engine(engine, _mask)) => engine.bind(op, args, origin),
+        Ok(Handler::Scoped(scoped, _mask)) => scoped.bind(op, args, origin),
+        Ok(Handler::Run) => crate::run::run(op, args),
+        Err(e) => Err(e),
+    };
+    outcome.map_err(|e| explain(e, op, args, origin))
+}
+
+/// `bind` for an op with one output.
+#[inline]
+#[track_caller]
+pub fn bind1(op: &'static OpDef, args: &[Arg]) -> Result<Tensor> {
+    let mut outputs = bind(op, args, Origin::caller())?;
+    outputs.pop().ok_or_else(|| no_output(op))
+}
+
+#[cold]
+fn no_output(op: &OpDef) -> Error {
+    Error::internal("the op made no output").in_op(op.name)
+}
+
+/// An operation whose result replaces the elements of `args[0]`, in place and visible through every view of it.
+pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
+    let bits = union_of_flags(args) & INPUT_BITS.get();
+    let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
+        Ok(Handler::Engine(engine, _mask)) => engine.mutate(op, args, origin),
+        Ok(Handler::Scoped(scoped, _mask)) => scoped.mutate(op, args, origin),
+        Ok(Handler::Run) => crate::run::run_in_place(op, args),
+        Err(e) => Err(e),
+    };
+    outcome.map_err(|e| explain(e, op, args, origin))
+}
+
+/// The host looks at a tensor; returns one that is in memory.
+pub fn observe(tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
+    // A tensor in memory can be read without asking anyone: looking at it changes nothing that a tape or tracer records.
+    if tensor.traced().is_none() {
+        return Ok(tensor.clone());
+    }
+    let top = SCOPED.with_borrow(|s| {
+        s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id))
+    });
+    match top {
+        Some((interpreter, id)) => {
+            let _mask = Mask::new(id);
+            interpreter.observe(tensor, what, origin)
+        }
+        None => match tensor.traced() {
+            Some(traced) => Err(tensor::escaped(traced)),
+            None => Ok(tensor.clone()),
+        },
+    }
+    .map_err(|e| e.at(origin))
+}
+
+/// A region as one operation.
+pub fn call(callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
+    let bits = args.iter().fold(0, |b, t| b | t.flags()) & INPUT_BITS.get();
+    if bits == 0 && ACTIVE.get() == 0 {
+        return callable.run(args);
+    }
+    match handler(bits, args.iter())? {
+        Handler::Engine(engine, _mask) => engine.call(callable, args, origin),
+        Handler::Scoped(scoped, _mask) => scoped.call(callable, args, origin),
+        Handler::Run => callable.run(args),
+    }
+    .map_err(|e| e.at(origin))
+}
+
+#[cold]
+fn explain(error: Error, op: &'static OpDef, args: &[Arg], origin: Origin) -> Error {
+    if error.kind() == ErrorKind::Trace {
+        return error.in_op(op.name).at(origin);
+    }
+    let operands = args.iter().flat_map(|a| a.tensors()).map(|t| (t.dtype(), t.layout().shape.clone()));
+    error.in_op(op.name).with_operands(operands).at(origin)
+}

@@ -1,0 +1,80 @@
+//! The one reverse walk, used by every tape and by the graph's gradient.
+//!
+//! Records are visited in descending number; contributions to a record's cotangent are added in the order of those
+//! visits, which is the same in every mode, so gradients agree bit for bit. The walk is iterative: a chain of a million
+//! operations does not recurse.
+
+use crate::error::Result;
+use crate::tensor::Tensor;
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, HashMap};
+
+/// Cotangents of the outputs of one record; `None` is zero.
+pub type Cotangents = SmallVec<[Option<Tensor>; 1]>;
+
+/// Where the gradient of one operand goes.
+#[derive(Clone)]
+pub enum Edge<R> {
+    /// To an output of an earlier record.
+    Record(R, u32),
+    /// To a leaf, known to the sink by this key.
+    Leaf(u64),
+    /// Nowhere.
+    None,
+}
+
+/// A recorded operation.
+pub trait Recorded: Clone {
+    /// Its number: ascending in the order of recording, unique in one walk.
+    fn number(&self) -> u64;
+    /// Number of its outputs.
+    fn outputs(&self) -> usize;
+    /// One edge for each tensor operand (lists flattened).
+    fn edges(&self) -> SmallVec<[Edge<Self>; 3]>;
+    /// The gradients of the tensor operands, in the order of `edges`.
+    fn vjp(&self, cotangents: &Cotangents) -> Result<SmallVec<[Option<Tensor>; 3]>>;
+}
+
+/// Adds a contribution to what has come before.
+fn accumulate(slot: &mut Option<Tensor>, contribution: Tensor) -> Result<()> {
+    *slot = Some(match slot.take() {
+        None => contribution,
+        Some(sum) => sum.add(&contribution)?,
+    });
+    Ok(())
+}
+
+/// Walks from the roots (record, output, cotangent) to the leaves. Returns the gradient of every leaf reached, by key.
+///
+/// `visit` is called with each record and its complete cotangents before its rule runs and may replace them (hooks).
+pub fn walk<R: Recorded>(
+    roots: impl IntoIterator<Item = (Edge<R>, Tensor)>,
+    mut visit: impl FnMut(&R, &mut Cotangents) -> Result<()>,
+) -> Result<HashMap<u64, Tensor>> {
+    let mut pending: BTreeMap<u64, (R, Cotangents)> = BTreeMap::new();
+    let mut leaves: HashMap<u64, Option<Tensor>> = HashMap::new();
+    let mut deliver = |pending: &mut BTreeMap<u64, (R, Cotangents)>, edge: Edge<R>, gradient: Tensor| match edge {
+        Edge::None => Ok(()),
+        Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
+        Edge::Record(record, output) => {
+            let (_, cotangents) = pending.entry(record.number()).or_insert_with(|| {
+                let empty = SmallVec::from_elem(None, record.outputs());
+                (record, empty)
+            });
+            accumulate(&mut cotangents[output as usize], gradient)
+        }
+    };
+    for (edge, cotangent) in roots {
+        deliver(&mut pending, edge, cotangent)?;
+    }
+    while let Some((_, (record, mut cotangents))) = pending.pop_last() {
+        visit(&record, &mut cotangents)?;
+        let gradients = record.vjp(&cotangents)?;
+        for (edge, gradient) in record.edges().into_iter().zip(gradients) {
+            if let Some(gradient) = gradient {
+                deliver(&mut pending, edge, gradient)?;
+            }
+        }
+    }
+    Ok(leaves.into_iter().filter_map(|(key, gradient)| Some((key, gradient?))).collect())
+}

@@ -1,0 +1,427 @@
+//! Running one op at once: infer, lower (or find what was lowered before), allocate, launch.
+//!
+//! Element-wise ops on dense operands of one type take a direct path to the same kernels: no shape rule, no geometry, no
+//! key. Everything else is found by a key of op, element types, layouts and host values.
+
+use crate::device::{self, DeviceId, LoopKernel, Space, Work};
+use crate::door::Outputs;
+use crate::error::{Error, ErrorKind, Result};
+use crate::infer::{Infer, InferArg, TensorType, Types};
+use crate::lower::{self, Kernel, LowerArg, Lowered, ParamSource, Slot, Step};
+use crate::profile::{self, Bucket};
+use crate::table::{Lower, OpDef};
+use crate::tensor::{Storage, Tensor};
+use crate::value::Arg;
+use kernels::loops::{BufferRef, Region};
+use kernels::{DType, Dims, Layout, Scalar};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+/// How the second operand of a direct call is given.
+const SECOND: usize = 5;
+
+/// Kernels of the direct path, by first operand's type and kind of second operand.
+pub struct KernelCache([OnceLock<Option<MapKernel>>; 8 * SECOND]);
+
+impl KernelCache {
+    /// An empty cache.
+    #[allow(clippy::new_without_default, reason = "tables have no defaults")]
+    pub const fn new() -> KernelCache {
+        KernelCache([const { OnceLock::new() }; 8 * SECOND])
+    }
+}
+
+/// A kernel of the direct path.
+struct MapKernel {
+    kernel: Arc<LoopKernel>,
+    out: DType,
+    order: SmallVec<[BufferRef; 4]>,
+    params: SmallVec<[ParamSource; 2]>,
+}
+
+/// Types of the operands, as `infer` wants them.
+pub fn infer_args<'a>(args: &[Arg<'a>]) -> SmallVec<[InferArg<'a>; 4]> {
+    args.iter()
+        .map(|a| match *a {
+            Arg::Tensor(t) => InferArg::Tensor(t.tensor_type()),
+            Arg::Tensors(list) => InferArg::Tensors(list.iter().map(Tensor::tensor_type).collect()),
+            host => InferArg::Host(host),
+        })
+        .collect()
+}
+
+/// Types of the outputs for these operands.
+pub fn infer(op: &'static OpDef, args: &[Arg]) -> Result<Types> {
+    let _infer = profile::timed(Bucket::Infer);
+    let args = infer_args(args);
+    (op.infer)(&Infer { op, args: &args })
+}
+
+/// Runs an op on tensors in memory.
+#[inline]
+pub fn run(op: &'static OpDef, args: &[Arg]) -> Result<Outputs> {
+    let _dispatch = profile::timed(Bucket::Dispatch);
+    if let Lower::Map(_) = op.lower
+        && let Some(outcome) = run_direct(op, args)
+    {
+        return outcome.map(|t| SmallVec::from_buf([t]));
+    }
+    run_any(op, args)
+}
+
+/// The direct path; `None` where its conditions do not hold.
+#[inline]
+fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
+    let Some(Arg::Tensor(first)) = args.first() else { return None };
+    let mut shape = first;
+    let kind = match args.get(1) {
+        None => 0,
+        Some(Arg::Tensor(second)) => {
+            if second.dtype() != first.dtype() || second.device() != first.device() {
+                return None;
+            }
+            if second.shape() != first.shape() {
+                if second.numel() == 1 && second.rank() <= first.rank() {
+                } else if first.numel() == 1 && first.rank() <= second.rank() {
+                    shape = second;
+                } else {
+                    return None;
+                }
+            }
+            if !second.is_contiguous() {
+                return None;
+            }
+            1
+        }
+        Some(Arg::Float(_)) => 2,
+        Some(Arg::Int(_)) => 3,
+        Some(Arg::Bool(_)) => 4,
+        Some(_) => return None,
+    };
+    if args.len() > 2 || !first.is_contiguous() {
+        return None;
+    }
+    let slot = first.dtype() as usize * SECOND + kind;
+    let found = match op.cache.0[slot].get() {
+        Some(found) => found,
+        None => op.cache.0[slot].get_or_init(|| map_kernel(op, args)),
+    };
+    Some(launch_direct(found.as_ref()?, shape, args))
+}
+
+#[inline]
+fn launch_direct(map: &MapKernel, shape: &Tensor, args: &[Arg]) -> Result<Tensor> {
+    let points = shape.numel();
+    let storage = {
+        let _allocate = profile::timed(Bucket::Allocate);
+        Storage::new(shape.storage()?.device(), points * map.out.size())?
+    };
+    let mut pointers: SmallVec<[*mut u8; 4]> = SmallVec::new();
+    let mut broadcast = 0;
+    for (at, buffer) in map.order.iter().enumerate() {
+        match buffer {
+            BufferRef::Output(_) => pointers.push(storage.pointer()),
+            BufferRef::Input(i) => {
+                let Arg::Tensor(t) = args[*i as usize] else { return Err(Error::internal("operand moved")) };
+                let offset = t.layout().offset * t.dtype().size();
+                // SAFETY: the layout's offset lies inside the storage.
+                pointers.push(unsafe { t.storage()?.pointer().add(offset) });
+                broadcast |= ((t.numel() == 1 && points != 1) as u32) << at;
+            }
+        }
+    }
+    let params = params(&map.params, args)?;
+    {
+        let _kernel = profile::timed(Bucket::Kernel);
+        let work = Work::Loop(&map.kernel, Space::Flat { points, broadcast }, &params);
+        // SAFETY: every operand is dense with `points` elements, or has one element and is broadcast; the output too.
+        unsafe { device::launch(storage.device(), &work, &pointers)? };
+    }
+    let layout = Layout { shape: shape.layout().shape.clone(), strides: shape.layout().strides.clone(), offset: 0 };
+    Ok(Tensor::from_storage(storage, map.out, layout))
+}
+
+/// Composes the program of an element-wise op for one axis; `None` where the rule does not allow these operands (the
+/// ordinary path then reports it).
+#[cold]
+fn map_kernel(op: &'static OpDef, args: &[Arg]) -> Option<MapKernel> {
+    let dims = [2usize];
+    let layout = Layout::contiguous(&dims);
+    let types: SmallVec<[InferArg; 4]> = args
+        .iter()
+        .map(|a| match a {
+            Arg::Tensor(t) => InferArg::Tensor(TensorType::new(t.dtype(), &dims)),
+            host => InferArg::Host(*host),
+        })
+        .collect();
+    let out = (op.infer)(&Infer { op, args: &types }).ok()?;
+    let [out] = out.as_slice() else { return None };
+    let mut region = Region::new();
+    let region_args: SmallVec<[lower::RegionArg; 4]> = args
+        .iter()
+        .map(|a| match a {
+            Arg::Tensor(t) => lower::RegionArg::Node(region.input(t.dtype(), &layout.shape)),
+            host => lower::RegionArg::Host(*host),
+        })
+        .collect();
+    let types = [(out.dtype, layout.shape.clone())];
+    let (nodes, params) = lower::append(op, &mut region, &region_args, &types, false).ok()?;
+    nodes.into_iter().for_each(|n| region.output(n));
+    let composed = region.compose().ok()?;
+    Some(MapKernel {
+        kernel: lower::intern(&composed.program),
+        out: out.dtype,
+        order: composed.buffers().iter().copied().collect(),
+        params,
+    })
+}
+
+fn params(sources: &[ParamSource], args: &[Arg]) -> Result<SmallVec<[Scalar; 2]>> {
+    sources
+        .iter()
+        .map(|s| match s {
+            ParamSource::Fixed(v) => Ok(*v),
+            ParamSource::Operand(i) => {
+                args[*i as usize].scalar().ok_or_else(|| Error::value(format!("operand {i} must be a number")))
+            }
+        })
+        .collect()
+}
+
+/// The device of the operands, or the one that a creation op names last.
+fn device_of(args: &[Arg]) -> Result<DeviceId> {
+    let mut tensors = args.iter().flat_map(|a| a.tensors());
+    let Some(first) = tensors.next() else {
+        return match args.last() {
+            Some(Arg::Str(name)) => DeviceId::parse(name),
+            _ => Ok(DeviceId::Cpu),
+        };
+    };
+    for other in tensors {
+        if other.device() != first.device() {
+            return Err(Error::new(
+                ErrorKind::Device,
+                format!("operands are on different devices: {} and {}", first.device(), other.device()),
+            )
+            .hint("move one with `to_device`"));
+        }
+    }
+    Ok(first.device())
+}
+
+fn lower_args<'a>(args: &[Arg<'a>]) -> SmallVec<[LowerArg<'a>; 4]> {
+    args.iter()
+        .map(|a| match *a {
+            Arg::Tensor(t) => LowerArg::Tensor(t.dtype(), t.layout()),
+            Arg::Tensors(list) => LowerArg::Tensors(list.iter().map(|t| (t.dtype(), t.layout())).collect()),
+            host => LowerArg::Host(host),
+        })
+        .collect()
+}
+
+fn run_any(op: &'static OpDef, args: &[Arg]) -> Result<Outputs> {
+    let device = device_of(args)?;
+    let types = infer(op, args)?;
+    if let Lower::View(..) = op.lower {
+        let dims = types[0].constant_dims()?;
+        return Ok(SmallVec::from_buf([run_view(op, args, &dims)?]));
+    }
+    let outputs = types
+        .iter()
+        .map(|t| {
+            let _allocate = profile::timed(Bucket::Allocate);
+            Tensor::empty(&t.constant_dims()?, t.dtype, device)
+        })
+        .collect::<Result<Outputs>>()?;
+    launch_into(op, args, &outputs)?;
+    Ok(outputs)
+}
+
+fn run_view(op: &'static OpDef, args: &[Arg], dims: &Dims) -> Result<Tensor> {
+    let Some(Arg::Tensor(base)) = args.first() else { return Err(Error::internal("a view of no tensor")) };
+    if let Some(layout) = lower::view(op, &lower_args(args), dims)? {
+        return base.with_layout(layout);
+    }
+    let dense = contiguous(base)?;
+    let mut args: SmallVec<[Arg; 4]> = SmallVec::from_slice(args);
+    args[0] = Arg::Tensor(&dense);
+    match lower::view(op, &lower_args(&args), dims)? {
+        Some(layout) => dense.with_layout(layout),
+        None => Err(Error::internal("a dense tensor has no such view")),
+    }
+}
+
+/// A dense tensor with the same elements.
+pub fn contiguous(tensor: &Tensor) -> Result<Tensor> {
+    let out = Tensor::empty(tensor.shape(), tensor.dtype(), tensor.device())?;
+    launch_into(&crate::ops::CLONE, &[Arg::Tensor(tensor)], std::slice::from_ref(&out))?;
+    Ok(out)
+}
+
+/// Runs an op that is not a view into outputs of the right types; their layouts may be anything injective.
+fn launch_into(op: &'static OpDef, args: &[Arg], outputs: &[Tensor]) -> Result<()> {
+    if outputs.iter().all(|t| t.numel() == 0) && !outputs.is_empty() {
+        return Ok(());
+    }
+    let lowered = lowered(op, args, outputs)?;
+    let device = outputs[0].storage()?.device();
+    let temps: SmallVec<[Arc<Storage>; 2]> =
+        lowered.temps.iter().map(|&bytes| Storage::new(device, bytes)).collect::<Result<_>>()?;
+    let tensors: SmallVec<[&Tensor; 4]> = args.iter().flat_map(|a| a.tensors()).collect();
+    for step in &lowered.steps {
+        let mut pointers: SmallVec<[*mut u8; 6]> = SmallVec::new();
+        for &(slot, offset) in &step.buffers {
+            let base = match slot {
+                Slot::Input(i) => tensors[i as usize].storage()?.pointer(),
+                Slot::Output(i) => outputs[i as usize].storage()?.pointer(),
+                Slot::Temp(i) => temps[i as usize].pointer(),
+            };
+            // SAFETY: a layout's offset lies inside its storage.
+            pointers.push(unsafe { base.add(offset) });
+        }
+        let _kernel = profile::timed(Bucket::Kernel);
+        // SAFETY: geometries were made from the layouts of these very tensors, which their storages hold.
+        unsafe { launch_step(device, step, args, &pointers)? };
+    }
+    Ok(())
+}
+
+unsafe fn launch_step(device: &dyn device::Device, step: &Step, args: &[Arg], pointers: &[*mut u8]) -> Result<()> {
+    match &step.kernel {
+        Kernel::Loop(kernel, geometry, sources) => {
+            let params = params(sources, args)?;
+            let work = Work::Loop(kernel, Space::Strided(geometry), &params);
+            // SAFETY: the caller's promise.
+            unsafe { device::launch(device, &work, pointers) }
+        }
+        // SAFETY: the caller's promise.
+        Kernel::Gemm(gemm) => unsafe { device::launch(device, &Work::Gemm(gemm), pointers) },
+    }
+}
+
+/// Words that decide what an op lowers to.
+type Key = SmallVec<[u64; 48]>;
+
+/// FxHash-like: keys are short and trusted.
+#[derive(Default)]
+struct WordHasher(u64);
+
+impl std::hash::Hasher for WordHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+}
+
+thread_local! {
+    static LOWERED: RefCell<HashMap<Key, Rc<Lowered>, BuildHasherDefault<WordHasher>>> = RefCell::default();
+}
+
+/// More entries than this and the cache starts anew: shapes are being generated, not reused.
+const LOWERED_LIMIT: usize = 8192;
+
+fn lowered(op: &'static OpDef, args: &[Arg], outputs: &[Tensor]) -> Result<Rc<Lowered>> {
+    let mut key = Key::new();
+    key.push(std::ptr::from_ref(op) as u64);
+    let values_are_params = matches!(op.lower, Lower::Map(_));
+    for arg in args {
+        push_arg(&mut key, arg, values_are_params);
+    }
+    for out in outputs {
+        push_tensor(&mut key, out);
+    }
+    if let Some(found) = LOWERED.with_borrow(|m| m.get(&key).cloned()) {
+        return Ok(found);
+    }
+    let outs: SmallVec<[(DType, &Layout); 2]> = outputs.iter().map(|t| (t.dtype(), t.layout())).collect();
+    let made = Rc::new(lower::lower(op, &lower_args(args), &outs, false)?);
+    LOWERED.with_borrow_mut(|m| {
+        if m.len() >= LOWERED_LIMIT {
+            m.clear();
+        }
+        m.insert(key, made.clone());
+    });
+    Ok(made)
+}
+
+fn push_tensor(key: &mut Key, t: &Tensor) {
+    let layout = t.layout();
+    key.push((t.dtype() as u64) << 32 | t.rank() as u64);
+    key.push(layout.offset as u64);
+    key.extend(layout.shape.iter().map(|&n| n as u64));
+    key.extend(layout.strides.iter().map(|&n| n as u64));
+}
+
+fn push_arg(key: &mut Key, arg: &Arg, values_are_params: bool) {
+    const TAG: u64 = 1 << 60;
+    match *arg {
+        Arg::Tensor(t) => push_tensor(key, t),
+        Arg::Tensors(list) => {
+            key.push(TAG | list.len() as u64);
+            list.iter().for_each(|t| push_tensor(key, t));
+        }
+        Arg::Int(v) => key.extend([2 * TAG, if values_are_params { 0 } else { v as u64 }]),
+        Arg::Float(v) => key.extend([3 * TAG, if values_are_params { 0 } else { v.to_bits() }]),
+        Arg::Bool(v) => key.extend([4 * TAG, if values_are_params { 0 } else { v as u64 }]),
+        Arg::Str(v) => {
+            key.push(5 * TAG | v.len() as u64);
+            key.extend(v.bytes().map(u64::from));
+        }
+        Arg::Ints(v) => {
+            key.push(6 * TAG | v.len() as u64);
+            key.extend(v.iter().map(|&n| n as u64));
+        }
+        Arg::DType(d) => key.push(7 * TAG | d as u64),
+        Arg::None => key.push(8 * TAG),
+    }
+}
+
+/// Runs an op and writes its result over the elements of its first operand.
+pub fn run_in_place(op: &'static OpDef, args: &[Arg]) -> Result<()> {
+    let Some(Arg::Tensor(target)) = args.first().copied() else {
+        return Err(Error::value("an in-place operation needs a tensor to write to"));
+    };
+    device_of(args)?;
+    let types = infer(op, args)?;
+    if types.len() != 1 || types[0] != target.tensor_type() {
+        return Err(Error::new(
+            ErrorKind::InPlace,
+            format!("the result {} does not fit into {}", types[0], target.tensor_type()),
+        ));
+    }
+    let overlapping = target.layout().shape.iter().zip(&target.layout().strides).any(|(&n, &s)| n > 1 && s == 0);
+    if overlapping {
+        return Err(Error::new(ErrorKind::InPlace, "several elements of the target share one memory location")
+            .hint("write into a contiguous copy instead of an expanded view"));
+    }
+    let storage = target.storage()?;
+    let aliased = |t: &Tensor| {
+        t.storage().is_ok_and(|s| Arc::ptr_eq(s, storage)) && (t.layout() != target.layout() || t.dtype() != target.dtype())
+    };
+    let direct = matches!(op.lower, Lower::Map(_)) && !args.iter().flat_map(|a| a.tensors()).any(aliased);
+    if direct {
+        launch_into(op, args, std::slice::from_ref(target))?;
+    } else {
+        let mut result = run(op, args)?;
+        let result = result.pop().ok_or_else(|| Error::internal("the op made no output"))?;
+        launch_into(&crate::ops::CLONE, &[Arg::Tensor(&result)], std::slice::from_ref(target))?;
+    }
+    storage.bump_version();
+    Ok(())
+}

@@ -1,0 +1,441 @@
+//! `Tensor`: one plain type with run-time dtype, rank and device. Cloning it copies a pointer.
+//!
+//! Its payload is storage on a device, or a traced value of some tracer. Every computation on it goes through the door.
+
+use crate::device::{Device, DeviceId, RawBuffer};
+use crate::door::{self, Observe};
+use crate::error::{Error, ErrorKind, Origin, Result};
+use crate::infer::TensorType;
+use crate::value::Arg;
+use kernels::{DType, Element, Layout, Scalar};
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// Memory of a device shared by a tensor and its views, with the version that in-place writes advance.
+pub struct Storage {
+    buffer: RawBuffer,
+    device: &'static dyn Device,
+    version: AtomicU32,
+}
+
+impl Storage {
+    /// New memory with undefined contents.
+    #[inline]
+    pub fn new(device: &'static dyn Device, bytes: usize) -> Result<Arc<Storage>> {
+        Ok(Arc::new(Storage { buffer: device.alloc(bytes)?, device, version: AtomicU32::new(0) }))
+    }
+
+    /// Address of its first byte on its device.
+    #[inline]
+    pub fn pointer(&self) -> *mut u8 {
+        self.buffer.pointer
+    }
+
+    /// Bytes asked for.
+    pub fn bytes(&self) -> usize {
+        self.buffer.bytes
+    }
+
+    /// Where it lies.
+    #[inline]
+    pub fn device(&self) -> &'static dyn Device {
+        self.device
+    }
+
+    /// Number of in-place writes so far.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.version.load(Relaxed)
+    }
+
+    /// Notes an in-place write.
+    #[inline]
+    pub fn bump_version(&self) {
+        self.version.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for Storage {
+    #[inline]
+    fn drop(&mut self) {
+        self.device.free(self.buffer);
+    }
+}
+
+/// What stands behind a tensor.
+#[derive(Clone)]
+pub enum Payload {
+    /// Elements in memory.
+    Storage(Arc<Storage>),
+    /// A value of a tracer that is recording.
+    Traced(Traced),
+}
+
+/// A value of a tracer.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// Which tracer.
+    pub tracer: u64,
+    /// Which of its values.
+    pub value: u32,
+    /// The example's value, where the tracer runs along (trace); `None` where it only records (function).
+    pub example: Option<Tensor>,
+    /// The line that made it.
+    pub origin: Origin,
+}
+
+/// What an autograd engine hangs on a tensor; opaque to the runtime.
+pub trait AutogradSlot: Any + Send + Sync {
+    /// The interpreter that records operations on tensors with this slot.
+    fn interpreter(&self) -> &'static dyn door::Interpreter;
+    /// For downcasting by the engine that made it.
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// Bits of `Tensor::flags`.
+pub mod flags {
+    /// An autograd slot is attached.
+    pub const TRACKED: u8 = 1;
+    /// The payload is traced.
+    pub const TRACED: u8 = 2;
+}
+
+struct Inner {
+    id: u64,
+    dtype: DType,
+    device: DeviceId,
+    flags: AtomicU8,
+    layout: Layout,
+    payload: Payload,
+    slot: Mutex<Option<Arc<dyn AutogradSlot>>>,
+}
+
+/// An n-dimensional array.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+thread_local! {
+    static NEXT_ID: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+static ID_BLOCK: AtomicU64 = AtomicU64::new(0);
+
+/// A number that no other tensor has; threads take blocks of a million.
+#[inline]
+fn next_id() -> u64 {
+    NEXT_ID.with(|cell| {
+        let (mut next, mut end) = cell.get();
+        if next == end {
+            next = ID_BLOCK.fetch_add(1, Relaxed) << 20;
+            end = next + (1 << 20);
+        }
+        cell.set((next + 1, end));
+        next
+    })
+}
+
+impl Tensor {
+    /// A tensor over memory.
+    #[inline]
+    pub fn from_storage(storage: Arc<Storage>, dtype: DType, layout: Layout) -> Tensor {
+        let device = storage.device().id();
+        Tensor(Arc::new(Inner {
+            id: next_id(),
+            dtype,
+            device,
+            flags: AtomicU8::new(0),
+            layout,
+            payload: Payload::Storage(storage),
+            slot: Mutex::new(None),
+        }))
+    }
+
+    /// A tensor standing for a tracer's value of this type (constant dimensions).
+    pub fn from_traced(traced: Traced, dtype: DType, dims: &[usize], device: DeviceId) -> Tensor {
+        Tensor(Arc::new(Inner {
+            id: next_id(),
+            dtype,
+            device,
+            flags: AtomicU8::new(flags::TRACED),
+            layout: Layout::contiguous(dims),
+            payload: Payload::Traced(traced),
+            slot: Mutex::new(None),
+        }))
+    }
+
+    /// New memory with undefined contents.
+    pub fn empty(dims: &[usize], dtype: DType, device: DeviceId) -> Result<Tensor> {
+        let bytes = dims.iter().try_fold(dtype.size(), |a, &b| a.checked_mul(b));
+        let bytes = bytes.ok_or_else(|| {
+            Error::new(ErrorKind::OutOfMemory, format!("a tensor of shape {dims:?} has more bytes than an address can count"))
+        })?;
+        let storage = Storage::new(device.open()?, bytes)?;
+        Ok(Tensor::from_storage(storage, dtype, Layout::contiguous(dims)))
+    }
+
+    /// A CPU tensor with these elements in row-major order.
+    #[track_caller]
+    pub fn from_slice<T: Element>(data: &[T], dims: &[usize]) -> Result<Tensor> {
+        let n: usize = dims.iter().product();
+        if n != data.len() {
+            return Err(Error::shape(format!("{} elements do not fill shape {dims:?} ({n} elements)", data.len()))
+                .in_op("from_slice")
+                .at(Origin::caller()));
+        }
+        Tensor::from_bytes(bytemuck::cast_slice(data), dims, T::DTYPE)
+    }
+
+    /// A CPU tensor from the bytes of its elements in row-major order, native endianness.
+    #[track_caller]
+    pub fn from_bytes(data: &[u8], dims: &[usize], dtype: DType) -> Result<Tensor> {
+        let tensor = Tensor::empty(dims, dtype, DeviceId::Cpu)?;
+        if data.len() != tensor.numel() * dtype.size() {
+            return Err(Error::shape(format!("{} bytes do not fill {dtype}{dims:?}", data.len()))
+                .in_op("from_bytes")
+                .at(Origin::caller()));
+        }
+        if dtype == DType::Bool && data.iter().any(|&b| b > 1) {
+            return Err(Error::value("a bool element is neither 0 nor 1").in_op("from_bytes").at(Origin::caller()));
+        }
+        // SAFETY: the fresh storage has exactly this many bytes.
+        unsafe { crate::cpu::CPU.copy_in(data, tensor.storage()?.pointer())? };
+        Ok(tensor)
+    }
+
+    /// A CPU tensor of rank 0.
+    pub fn scalar<T: Element>(value: T) -> Tensor {
+        Tensor::from_slice(&[value], &[]).expect("invariant: one element fills rank 0")
+    }
+
+    /// A number that tells this tensor from every other; clones share it.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+    /// Element type.
+    #[inline]
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+    /// Where it lies.
+    #[inline]
+    pub fn device(&self) -> DeviceId {
+        self.0.device
+    }
+    /// Extents and strides.
+    #[inline]
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+    /// Extents.
+    #[inline]
+    pub fn shape(&self) -> &[usize] {
+        &self.0.layout.shape
+    }
+    /// Number of dimensions.
+    #[inline]
+    pub fn rank(&self) -> usize {
+        self.0.layout.shape.len()
+    }
+    /// Number of elements.
+    #[inline]
+    pub fn numel(&self) -> usize {
+        self.0.layout.numel()
+    }
+    /// Extent of dimension `dim`, which may be negative.
+    pub fn size(&self, dim: i64) -> Result<usize> {
+        let at = crate::infer::wrap_dim(dim, self.rank()).map_err(|e| e.in_op("size"))?;
+        self.shape().get(at).copied().ok_or_else(|| Error::index("a tensor of rank 0 has no dimensions").in_op("size"))
+    }
+    /// Whether the elements lie row-major without gaps.
+    #[inline]
+    pub fn is_contiguous(&self) -> bool {
+        self.0.layout.is_contiguous()
+    }
+    /// Element type and extents.
+    #[inline]
+    pub fn tensor_type(&self) -> TensorType {
+        TensorType::new(self.dtype(), self.shape())
+    }
+    /// What stands behind it.
+    #[inline]
+    pub fn payload(&self) -> &Payload {
+        &self.0.payload
+    }
+    /// Its memory; an error for a traced tensor.
+    #[inline]
+    pub fn storage(&self) -> Result<&Arc<Storage>> {
+        match &self.0.payload {
+            Payload::Storage(s) => Ok(s),
+            Payload::Traced(t) => Err(escaped(t)),
+        }
+    }
+    /// The tracer's value behind it, if it is traced.
+    #[inline]
+    pub fn traced(&self) -> Option<&Traced> {
+        match &self.0.payload {
+            Payload::Traced(t) => Some(t),
+            Payload::Storage(_) => None,
+        }
+    }
+    /// The bits of `flags`.
+    #[inline]
+    pub fn flags(&self) -> u8 {
+        self.0.flags.load(Relaxed)
+    }
+    /// In-place writes to its memory so far; 0 for traced tensors.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.storage().map_or(0, |s| s.version())
+    }
+    /// Whether both are the same tensor (not merely equal).
+    pub fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+    /// Number of handles to this tensor object.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// The autograd engine's slot.
+    #[inline]
+    pub fn slot(&self) -> Option<Arc<dyn AutogradSlot>> {
+        if self.flags() & flags::TRACKED == 0 {
+            return None;
+        }
+        self.0.slot.lock().unwrap_or_else(|p| p.into_inner()).clone()
+    }
+
+    /// Attaches, replaces or removes the autograd engine's slot.
+    #[inline]
+    pub fn set_slot(&self, slot: Option<Arc<dyn AutogradSlot>>) {
+        match slot.is_some() {
+            true => self.0.flags.fetch_or(flags::TRACKED, Relaxed),
+            false => self.0.flags.fetch_and(!flags::TRACKED, Relaxed),
+        };
+        *self.0.slot.lock().unwrap_or_else(|p| p.into_inner()) = slot;
+    }
+
+    /// The same memory seen through another layout; without slot. For view ops and executors.
+    #[inline]
+    pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
+        Ok(Tensor::from_storage(self.storage()?.clone(), self.dtype(), layout))
+    }
+
+    /// A new tensor object on the same memory without autograd history.
+    pub fn alias(&self) -> Tensor {
+        match &self.0.payload {
+            Payload::Storage(s) => Tensor::from_storage(s.clone(), self.dtype(), self.layout().clone()),
+            Payload::Traced(t) => Tensor::from_traced(t.clone(), self.dtype(), self.shape(), self.device()),
+        }
+    }
+
+    /// The elements as bytes in row-major order: looks at the values, so a tracer or a lazy mode has its say.
+    #[track_caller]
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let origin = Origin::caller();
+        let seen = door::observe(self, Observe::Values, origin)?;
+        let dense = if seen.is_contiguous() { seen } else { crate::run::contiguous(&seen)? };
+        let storage = dense.storage()?;
+        let mut bytes = vec![0u8; dense.numel() * dense.dtype().size()];
+        if !bytes.is_empty() {
+            let start = dense.layout().offset * dense.dtype().size();
+            // SAFETY: a contiguous tensor's elements lie inside its storage from its offset on.
+            unsafe { storage.device().copy_out(storage.pointer().add(start), &mut bytes)? };
+        }
+        storage.device().sync().map_err(|e| e.at(origin))?;
+        Ok(bytes)
+    }
+
+    /// The elements in row-major order; the type must be the tensor's.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::dtype(format!("the tensor holds {}, not {}", self.dtype(), T::DTYPE))
+                .in_op("to_vec")
+                .at(Origin::caller())
+                .hint("convert with `to` first"));
+        }
+        let bytes = self.to_bytes()?;
+        let size = size_of::<T>();
+        // SAFETY: the bytes are initialised elements of type T (bool storage holds only 0 and 1); reads are unaligned.
+        Ok((0..bytes.len() / size).map(|i| unsafe { bytes.as_ptr().add(i * size).cast::<T>().read_unaligned() }).collect())
+    }
+
+    /// The elements converted to f64, in row-major order.
+    #[track_caller]
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        Ok(self.to_scalars()?.into_iter().map(Scalar::to_f64).collect())
+    }
+
+    /// The elements as host numbers, in row-major order.
+    #[track_caller]
+    pub fn to_scalars(&self) -> Result<Vec<Scalar>> {
+        fn all<T: Element>(t: &Tensor) -> Result<Vec<Scalar>> {
+            Ok(t.to_vec::<T>()?.into_iter().map(T::to_scalar).collect())
+        }
+        match self.dtype() {
+            DType::Bool => all::<bool>(self),
+            DType::U8 => all::<u8>(self),
+            DType::I32 => all::<i32>(self),
+            DType::I64 => all::<i64>(self),
+            DType::F16 => all::<half::f16>(self),
+            DType::BF16 => all::<half::bf16>(self),
+            DType::F32 => all::<f32>(self),
+            DType::F64 => all::<f64>(self),
+        }
+    }
+
+    /// The single element of a one-element tensor, as a host number.
+    #[track_caller]
+    pub fn item(&self) -> Result<Scalar> {
+        if self.numel() != 1 {
+            return Err(Error::shape(format!("item needs exactly one element, got shape {:?}", self.shape()))
+                .in_op("item")
+                .at(Origin::caller()));
+        }
+        Ok(self.to_scalars()?[0])
+    }
+
+    /// The tensor on another device (itself if it is there already); not differentiable.
+    #[track_caller]
+    pub fn to_device(&self, device: DeviceId) -> Result<Tensor> {
+        if device == self.device() {
+            return Ok(self.clone());
+        }
+        let bytes = self.to_bytes()?;
+        let out = Tensor::empty(self.shape(), self.dtype(), device)?;
+        // SAFETY: the fresh storage has exactly this many bytes.
+        unsafe { device.open()?.copy_in(&bytes, out.storage()?.pointer())? };
+        Ok(out)
+    }
+}
+
+impl fmt::Debug for Tensor {
+    /// Type and payload; elements are shown by `Display`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.tensor_type())?;
+        match &self.0.payload {
+            Payload::Traced(t) => write!(f, " traced %{}", t.value),
+            Payload::Storage(_) => Ok(()),
+        }
+    }
+}
+
+impl<'a> From<&'a Tensor> for TensorType {
+    fn from(t: &'a Tensor) -> TensorType {
+        t.tensor_type()
+    }
+}
+
+/// The error of a traced tensor that is used where its tracer is not recording.
+#[cold]
+pub fn escaped(traced: &Traced) -> Error {
+    Error::new(ErrorKind::Trace, format!("traced value %{} has no elements here", traced.value))
+        .hint(format!("it was made at {} while tracing; return it from the traced function instead of keeping it", traced.origin))
+}
+
+/// Operand list for `bind` from tensors and host values.
+pub type Args<'a, const N: usize> = [Arg<'a>; N];
