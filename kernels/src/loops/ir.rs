@@ -11,7 +11,8 @@
 //! A program is a list of instructions in single-assignment form. Each value has an element type and a level:
 //! `Level::Elem` (one per point) or `Level::Row` (one per outer point). A `Reduce` turns an Elem value into a Row
 //! value and thereby closes the inner loop; Elem instructions that use the result run in a further sweep over the same
-//! row. So softmax and layer norm are one program each.
+//! row. So softmax and layer norm are one program each. An instruction may be of a higher level than its operands (a
+//! Row value is the same at each inner point), never of a lower one, `Reduce` apart.
 //!
 //! Every instruction rounds its result to its declared type (f16 and bf16 are computed in f32, then rounded). FMA is
 //! used only where `BinaryOp`s are not: there is no implicit contraction.
@@ -28,6 +29,7 @@
 use crate::dtype::{DType, Scalar};
 use crate::shape::{Dims, Strides};
 use smallvec::SmallVec;
+use thiserror::Error;
 
 /// Lanes of the canonical reduction order.
 pub const REDUCE_LANES: usize = 16;
@@ -90,7 +92,7 @@ pub enum InstOp {
     Const(Scalar),
     /// The launch parameter with this index, of type `Program::params[i]`. Level Row.
     Param(u32),
-    /// The coordinate along an axis (outer axes first, then inner ones), i64. Row for outer axes, else Elem.
+    /// The coordinate along an axis (outer axes first, then inner ones), i64. Level Row only for outer axes.
     Index(u32),
     /// The number of inner points, converted to the instruction's type. Level Row.
     Extent,
@@ -112,7 +114,8 @@ pub enum InstOp {
     Binary(BinaryOp, Reg, Reg),
     /// The second operand where the first (bool) is true, else the third.
     Select(Reg, Reg, Reg),
-    /// The operand converted to the instruction's type as torch's `to` does (float to int truncates).
+    /// The operand converted to the instruction's type as torch's `to` does (float to int truncates). To the same type
+    /// it is a copy, which is how a Row value becomes an Elem value.
     Cast(Reg),
     /// 32 random bits (as i32) of `philox::random_bits(seed, offset, point number, stream)`; seed and offset are i64
     /// Row values. Level Elem.
@@ -126,8 +129,8 @@ pub enum InstOp {
     },
     /// Combines the operand (Elem) over the inner points. Level Row. Of zero points: the identity.
     Reduce(ReduceOp, Reg),
-    /// The running combination over the inner points in ascending order (a plain left-to-right scan, accumulated in
-    /// `DType::accumulator`, each output rounded). Elem to Elem; it closes the inner loop like a reduction.
+    /// The running combination over the inner points in ascending order (a plain left-to-right scan from the identity,
+    /// accumulated in `DType::accumulator`, each output rounded). Elem to Elem; it closes the inner loop like a reduction.
     Scan(ReduceOp, Reg),
     /// Writes a value. A Row store happens once for each outer point. `index` as in `Load`. With `Combine::Add` or an
     /// `index` the points are visited in ascending order by one thread, so that the result is the same every time.
@@ -420,6 +423,18 @@ impl Geometry {
     pub fn inner_points(&self) -> usize {
         self.inner.iter().product()
     }
+}
+
+/// The launch failed: a gathered or scattered position does not exist. What was stored before is unspecified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("index {index} is out of range for a dimension of extent {extent} (access a{})", .access.0)]
+pub struct IndexOutOfRange {
+    /// The access that was used with the index.
+    pub access: AccessId,
+    /// The index.
+    pub index: i64,
+    /// The extent of the gathered or scattered dimension.
+    pub extent: usize,
 }
 
 impl InstOp {

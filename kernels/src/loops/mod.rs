@@ -7,6 +7,12 @@
 //! `ir` defines both, `verify` checks them, `text` prints and parses them, `reference` is the executable definition,
 //! `compose` builds one program out of a region of ops. The compilers are `cpu::loops` and `cuda::loops`.
 
+mod axes;
+mod compose;
+mod composed;
 pub mod ir;
+mod region;
 
+pub use composed::{BufferRef, Composed};
 pub use ir::*;
+pub use region::{Node, Region, Unfusible};
