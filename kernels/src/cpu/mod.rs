@@ -1,3 +1,4 @@
 //! Code for the CPU: vector math, the loop-program executor, the matrix product and the thread pool.
 
+pub mod gemm;
 pub mod threads;

@@ -1,0 +1,168 @@
+//! Instruction sets: which tile each one computes at a time, and the inner loop that all of them share.
+//!
+//! A tile of `rows` x (2 vectors) of the result stays in registers while k advances. Six rows of two vectors fill the
+//! 16 registers of AVX2 (12 sums, 2 of b, 1 of a), fourteen rows the 32 of AVX-512.
+
+use super::vector::{Number, Plain, Vector};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+use std::sync::OnceLock;
+
+/// c[i, j] = (c[i, j] if `add`) + sum over p of a[i, p] * b[p, j], for the rows of the tile and `Machine::WIDTH` columns
+/// that lie side by side in b and c. Arguments: k; a, its row and column step; b, its row step; c, its row step; add.
+pub(super) type Tile<T> = unsafe fn(usize, *const T, isize, isize, *const T, isize, *mut T, isize, bool);
+
+/// How an instruction set multiplies matrices of `T`.
+pub(super) trait Machine<T: Number> {
+    /// The register.
+    type Vector: Vector<Item = T>;
+    /// Rows of the largest tile.
+    const ROWS: usize;
+    /// Columns of a tile.
+    const WIDTH: usize = 2 * <Self::Vector as Vector>::LANES;
+    /// The tile of r + 1 rows at position r.
+    const TILES: &'static [Tile<T>];
+    /// Rows of a packed: a block of a of this height and `BLOCK` columns is to stay in the second-level cache.
+    const PACK_ROWS: usize;
+}
+
+/// An instruction set; later ones include earlier ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Level {
+    /// Whatever the compiler was told.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F.
+    Avx512,
+}
+
+impl Level {
+    /// Every one.
+    pub(super) const ALL: [Level; 3] = [Level::Portable, Level::Avx2, Level::Avx512];
+
+    /// The best one that this processor has.
+    pub(super) fn best() -> Level {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            Level::ALL.into_iter().rev().find(|l| l.is_available()).unwrap_or(Level::Portable)
+        })
+    }
+
+    /// Whether this processor has it.
+    pub(super) fn is_available(self) -> bool {
+        match self {
+            Level::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => is_x86_feature_detected!("avx512f") && Level::Avx2.is_available(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx2 | Level::Avx512 => false,
+        }
+    }
+}
+
+pub(super) struct Portable;
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Avx512;
+
+#[inline(always)]
+unsafe fn tile<V: Vector, const R: usize>(
+    k: usize,
+    mut a: *const V::Item,
+    a_row: isize,
+    a_col: isize,
+    mut b: *const V::Item,
+    b_row: isize,
+    c: *mut V::Item,
+    c_row: isize,
+    add: bool,
+) {
+    // SAFETY: the caller vouches for R rows and k columns of a, k rows of b, R rows of c, and for the instructions.
+    unsafe {
+        let mut sums = [[V::splat(V::Item::ZERO); 2]; R];
+        for _ in 0..k {
+            let (left, right) = (V::load(b), V::load(b.add(V::LANES)));
+            for i in 0..R {
+                let x = V::splat(*a.offset(i as isize * a_row));
+                sums[i][0] = x.mul_add(left, sums[i][0]);
+                sums[i][1] = x.mul_add(right, sums[i][1]);
+            }
+            a = a.wrapping_offset(a_col);
+            b = b.wrapping_offset(b_row);
+        }
+        for (i, [left, right]) in sums.into_iter().enumerate() {
+            let to = c.offset(i as isize * c_row);
+            let next = to.add(V::LANES);
+            if add {
+                V::load(to).add(left).store(to);
+                V::load(next).add(right).store(next);
+            } else {
+                left.store(to);
+                right.store(next);
+            }
+        }
+    }
+}
+
+macro_rules! tiles {
+    ($tile:ident, $vector:ty, [$($rows:literal)*]) => { &[$($tile::<$vector, $rows>),*] };
+}
+
+macro_rules! machine {
+    ($machine:ident, $tile:ident, [$($feature:literal)?], $rows:literal, $counts:tt;
+        $($item:ty, $vector:ty, $pack_rows:literal;)*) => {
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn $tile<V: Vector, const R: usize>(
+            k: usize,
+            a: *const V::Item,
+            a_row: isize,
+            a_col: isize,
+            b: *const V::Item,
+            b_row: isize,
+            c: *mut V::Item,
+            c_row: isize,
+            add: bool,
+        ) {
+            // SAFETY: the same contract.
+            unsafe {
+                // Consecutive k in a row of a is the common case, and there the steps are constants.
+                if a_col == 1 {
+                    tile::<V, R>(k, a, a_row, 1, b, b_row, c, c_row, add)
+                } else {
+                    tile::<V, R>(k, a, a_row, a_col, b, b_row, c, c_row, add)
+                }
+            }
+        }
+        $(impl Machine<$item> for $machine {
+            type Vector = $vector;
+            const ROWS: usize = $rows;
+            const TILES: &'static [Tile<$item>] = tiles!($tile, $vector, $counts);
+            const PACK_ROWS: usize = $pack_rows;
+        })*
+    };
+}
+
+machine! { Portable, tile_portable, [], 4, [1 2 3 4];
+    f32, Plain<f32, 4>, 128;
+    f64, Plain<f64, 4>, 64;
+    i32, Plain<i32, 4>, 128;
+    i64, Plain<i64, 4>, 64;
+}
+#[cfg(target_arch = "x86_64")]
+machine! { Avx2, tile_avx2, ["avx2,fma"], 6, [1 2 3 4 5 6];
+    f32, __m256, 252;
+    f64, __m256d, 126;
+    i32, Plain<i32, 8>, 252;
+    i64, Plain<i64, 4>, 126;
+}
+#[cfg(target_arch = "x86_64")]
+machine! { Avx512, tile_avx512, ["avx2,fma,avx512f"], 14, [1 2 3 4 5 6 7 8 9 10 11 12 13 14];
+    f32, __m512, 448;
+    f64, __m512d, 224;
+    i32, Plain<i32, 16>, 448;
+    i64, Plain<i64, 8>, 224;
+}
