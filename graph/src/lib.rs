@@ -1,1 +1,14 @@
-//! deciding before
+//! Deciding before: graphs, how they are made, and how they become functions.
+//!
+//! In the order of flow: `trace` records a program as a graph (`ir`, grown by `build`, written by `print`, read by `parse`,
+//! checked by `verify`); `grad` makes the graph of its gradient; `interpret` runs it node by node and is the oracle of
+//! everything that runs it faster; `function` keeps compiled graphs and decides when a new one is needed.
+
+pub mod build;
+pub mod host;
+pub mod ir;
+pub mod options;
+
+pub use build::{Builder, ValueMap};
+pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
+pub use options::{Memory, Options, PassSelection};

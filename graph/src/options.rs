@@ -1,0 +1,46 @@
+//! What a caller may choose about compiling: numeric contract, passes, fusion, memory.
+
+/// Which passes run.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum PassSelection {
+    /// The whole list.
+    #[default]
+    All,
+    /// None: the graph is planned as it was recorded.
+    None,
+    /// Only these, in the order of the list.
+    Only(Vec<String>),
+    /// All but these (ablation).
+    Without(Vec<String>),
+    /// The list up to and including this one (bisection).
+    StopAfter(String),
+}
+
+/// How a plan gets memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Memory {
+    /// One arena, laid out when the plan is made.
+    #[default]
+    Arena,
+    /// The device's allocator at each step.
+    Dynamic,
+}
+
+/// Everything that a caller may choose; part of the key of a function's cache.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Options {
+    /// Bitwise passes only: all modes agree bit for bit.
+    pub exact: bool,
+    /// Which passes run.
+    pub passes: PassSelection,
+    /// Whether op nodes are gathered into fused ones.
+    pub fuse: bool,
+    /// How the plan gets memory.
+    pub memory: Memory,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { exact: false, passes: PassSelection::All, fuse: true, memory: Memory::Arena }
+    }
+}
