@@ -98,7 +98,10 @@ mod tests {
             let (class, size) = size_class(bytes);
             assert!(size >= bytes && size % 64 == 0 && class < CLASSES, "{bytes} -> {class} {size}");
             assert!(size <= (bytes + 63) / 64 * 64 * 5 / 4 + 64);
-            assert!((class, size) == last || (class == last.0 + 1 && size > last.1), "{bytes}: {class} {size} {last:?}");
+            assert!(
+                (class, size) == last || (class == last.0 + 1 && size > last.1),
+                "{bytes}: {class} {size} {last:?}"
+            );
             last = (class, size);
         }
         assert!(size_class(1 << 40).0 < CLASSES);

@@ -27,5 +27,10 @@ pub trait Callable: Send + Sync {
     fn run_with_residuals(&self, args: &[Tensor]) -> Result<(Outputs, Residuals)>;
     /// Gradients of the arguments for these cotangents (one for each output; `None` is zero), themselves computed through
     /// the door, so that they can be differentiated again.
-    fn vjp(self: Arc<Self>, args: &[Tensor], residuals: &[Tensor], cotangents: &[Option<Tensor>]) -> Result<ArgGradients>;
+    fn vjp(
+        self: Arc<Self>,
+        args: &[Tensor],
+        residuals: &[Tensor],
+        cotangents: &[Option<Tensor>],
+    ) -> Result<ArgGradients>;
 }

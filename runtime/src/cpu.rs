@@ -92,7 +92,8 @@ impl Device for Cpu {
     }
 
     fn describe(&self) -> String {
-        format!("cpu ({:?}, {} threads)", kernels::cpu::isa::isa(), threads::global().threads()).to_lowercase()
+        format!("cpu ({:?}, {} threads)", kernels::cpu::isa::isa(), threads::global().threads())
+            .to_lowercase()
     }
 
     #[inline]
@@ -120,7 +121,8 @@ impl Device for Cpu {
         alloc::note_free(buffer.bytes);
         let (class, size) = size_class(buffer.bytes);
         // SAFETY: as in `alloc`.
-        let kept = CACHE.try_with(|c| unsafe { (*c.get()).push(class, size, buffer.pointer) }).unwrap_or(false);
+        let kept =
+            CACHE.try_with(|c| unsafe { (*c.get()).push(class, size, buffer.pointer) }).unwrap_or(false);
         if !kept {
             // SAFETY: the block came from the system with this layout.
             unsafe { system_dealloc(buffer.pointer, block_layout(size)) };
@@ -148,15 +150,18 @@ impl Device for Cpu {
                 // SAFETY: the caller's promise.
                 let outcome = unsafe {
                     match *space {
-                        Space::Flat { points, broadcast } => code.run_flat(points, pointers, broadcast, params, pool),
+                        Space::Flat { points, broadcast } => {
+                            code.run_flat(points, pointers, broadcast, params, pool)
+                        }
                         Space::Strided(geometry) => code.run(geometry, pointers, params, pool),
                     }
                 };
                 outcome.map_err(|e| index_error(e.index, e.extent))
             }
             Work::Gemm(gemm) => {
+                let bias = pointers.get(3).map_or(std::ptr::null(), |p| p.cast_const());
                 // SAFETY: the caller's promise.
-                unsafe { gemm.run(pointers[0], pointers[1], pointers[2], pool) };
+                unsafe { gemm.run(pointers[0], pointers[1], pointers[2], bias, pool) };
                 Ok(())
             }
         }
@@ -200,7 +205,10 @@ impl Event for HostEvent {
 #[cold]
 fn out_of_memory(bytes: usize) -> Error {
     let live = alloc::stats().live_bytes;
-    Error::new(ErrorKind::OutOfMemory, format!("cannot allocate {bytes} bytes on the CPU ({live} bytes are live)"))
+    Error::new(
+        ErrorKind::OutOfMemory,
+        format!("cannot allocate {bytes} bytes on the CPU ({live} bytes are live)"),
+    )
 }
 
 #[cfg(test)]

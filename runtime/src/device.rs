@@ -3,10 +3,10 @@
 
 use crate::alloc;
 use crate::error::{Error, ErrorKind, Result};
-use kernels::cpu::gemm::Gemm;
+use kernels::Scalar;
+use kernels::cpu::gemm::{Gemm, MatrixGeometry};
 use kernels::cpu::loops::CompiledLoop;
 use kernels::loops::{Geometry, Program};
-use kernels::Scalar;
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -29,11 +29,11 @@ impl DeviceId {
             "cpu" => Ok(DeviceId::Cpu),
             "cuda" => Ok(DeviceId::Cuda(0)),
             "null" => Ok(DeviceId::Null),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|n| n.parse().ok())
-                .map(DeviceId::Cuda)
-                .ok_or_else(|| Error::value(format!("unknown device '{text}'")).hint("use cpu, cuda or cuda:N")),
+            _ => {
+                text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(DeviceId::Cuda).ok_or_else(|| {
+                    Error::value(format!("unknown device '{text}'")).hint("use cpu, cuda or cuda:N")
+                })
+            }
         }
     }
 
@@ -131,7 +131,7 @@ pub enum Space<'a> {
 pub enum Work<'a> {
     /// A loop program over a space with host numbers.
     Loop(&'a LoopKernel, Space<'a>, &'a [Scalar]),
-    /// A (batched) matrix product; pointers are a, b, c.
+    /// A (batched) matrix product; pointers are a, b, c and, if it adds one, the bias.
     Gemm(&'a Gemm),
 }
 
@@ -139,24 +139,42 @@ impl Work<'_> {
     /// Bytes read and written: for each access, every distinct element once.
     pub fn bytes(&self) -> u64 {
         match self {
-            Work::Loop(kernel, Space::Flat { points, broadcast: 0 }, _) => kernel.bytes_per_point * *points as u64,
+            Work::Loop(kernel, Space::Flat { points, broadcast: 0 }, _) => {
+                kernel.bytes_per_point * *points as u64
+            }
             Work::Loop(kernel, Space::Flat { points, broadcast }, _) => {
                 let each = kernel.program.accesses.iter().enumerate();
-                each.map(|(i, a)| a.dtype.size() as u64 * if broadcast >> i & 1 == 1 { 1 } else { *points as u64 }).sum()
+                each.map(|(i, a)| {
+                    a.dtype.size() as u64 * if broadcast >> i & 1 == 1 { 1 } else { *points as u64 }
+                })
+                .sum()
             }
             Work::Loop(kernel, Space::Strided(geometry), _) => {
                 let extents = || geometry.outer.iter().chain(&geometry.inner);
                 let each = kernel.program.accesses.iter().zip(&geometry.accesses);
                 each.map(|(access, where_)| {
-                    let distinct: usize =
-                        extents().zip(&where_.strides).map(|(&n, &s)| if s == 0 { n.min(1) } else { n }).product();
+                    let distinct: usize = extents()
+                        .zip(&where_.strides)
+                        .map(|(&n, &s)| if s == 0 { n.min(1) } else { n })
+                        .product();
                     (access.dtype.size() * distinct) as u64
                 })
                 .sum()
             }
-            Work::Gemm(gemm) => gemm.bytes(),
+            Work::Gemm(gemm) => gemm_bytes(gemm),
         }
     }
+}
+
+fn gemm_bytes(gemm: &Gemm) -> u64 {
+    let matrices = |g: &MatrixGeometry| -> usize {
+        gemm.batch.iter().zip(&g.batch_strides).map(|(&n, &s)| if s == 0 { n.min(1) } else { n }).product()
+    };
+    let elements = matrices(&gemm.a) * gemm.m * gemm.k
+        + matrices(&gemm.b) * gemm.k * gemm.n
+        + matrices(&gemm.c) * gemm.m * gemm.n * if gemm.accumulate { 2 } else { 1 }
+        + if gemm.bias { gemm.n } else { 0 };
+    (elements * gemm.dtype.size()) as u64
 }
 
 /// A point in a device's stream of work.

@@ -183,8 +183,8 @@ fn handler<'a>(bits: u8, mut tensors: impl Iterator<Item = &'a Tensor> + Clone) 
     {
         return Ok(Handler::Engine(slot.interpreter(), no_grad()));
     }
-    let top = SCOPED
-        .with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));
+    let top =
+        SCOPED.with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));
     if let Some((interpreter, id)) = top {
         return Ok(Handler::Scoped(interpreter, Mask::new(id)));
     }
@@ -241,9 +241,8 @@ pub fn observe(tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor>
     if tensor.traced().is_none() {
         return Ok(tensor.clone());
     }
-    let top = SCOPED.with_borrow(|s| {
-        s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id))
-    });
+    let top =
+        SCOPED.with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));
     match top {
         Some((interpreter, id)) => {
             let _mask = Mask::new(id);

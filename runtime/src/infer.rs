@@ -258,8 +258,12 @@ impl<'a> Infer<'a> {
 pub fn wrap_dim(dim: i64, rank: usize) -> Result<usize> {
     let n = rank.max(1) as i64;
     if dim < -n || dim >= n {
-        return Err(Error::index(format!("dimension {dim} is out of range [{}, {}] for rank {rank}", -n, n - 1))
-            .at_dim(dim as isize));
+        return Err(Error::index(format!(
+            "dimension {dim} is out of range [{}, {}] for rank {rank}",
+            -n,
+            n - 1
+        ))
+        .at_dim(dim as isize));
     }
     Ok((if dim < 0 { dim + n } else { dim }) as usize)
 }
@@ -276,7 +280,8 @@ pub fn wrap_dims(arg: Arg, rank: usize) -> Result<Dims> {
     dims.sort_unstable();
     for pair in dims.windows(2) {
         if pair[0] == pair[1] {
-            return Err(Error::value(format!("dim {} appears twice in the list of dims", pair[0])).at_dim(pair[0] as isize));
+            return Err(Error::value(format!("dim {} appears twice in the list of dims", pair[0]))
+                .at_dim(pair[0] as isize));
         }
     }
     if rank == 0 {
@@ -303,9 +308,11 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape> {
                 (None, Some(_)) => y,
                 (Some(_), None) => x,
                 _ => {
-                    return Err(Error::shape(format!("shapes {a:?} and {b:?} do not broadcast: {x} against {y}"))
-                        .at_dim(at as isize)
-                        .hint("dimensions must be equal, or 1, counted from the last"));
+                    return Err(Error::shape(format!(
+                        "shapes {a:?} and {b:?} do not broadcast: {x} against {y}"
+                    ))
+                    .at_dim(at as isize)
+                    .hint("dimensions must be equal, or 1, counted from the last"));
                 }
             }
         };

@@ -1,1 +1,31 @@
-//! tensors and devices
+//! Tensors and devices: memory, the op table, the door through which everything passes, and the reverse walk.
+//!
+//! This crate runs one operation at a time and knows no tape and no graph; those are interpreters of the door.
+
+pub mod alloc;
+pub mod callable;
+pub mod cpu;
+pub mod cuda;
+pub mod device;
+pub mod door;
+pub mod error;
+pub mod infer;
+pub mod lower;
+pub mod null;
+pub mod ops;
+pub mod profile;
+pub mod random;
+pub mod reverse;
+pub mod run;
+pub mod samples;
+pub mod table;
+pub mod tensor;
+pub mod value;
+pub mod variable;
+
+pub use device::DeviceId;
+pub use error::{Error, ErrorKind, Origin, Result};
+pub use kernels::{DType, Element, Scalar};
+pub use tensor::Tensor;
+pub use value::{Arg, Host, Value};
+pub use variable::Variable;

@@ -18,7 +18,7 @@ pub enum LowerArg<'a> {
     /// A tensor's element type and layout.
     Tensor(DType, &'a Layout),
     /// A list of tensors.
-    Tensors(SmallVec<[(DType, &'a Layout); 4]>),
+    Tensors(Vec<(DType, &'a Layout)>),
     /// A host value.
     Host(Arg<'a>),
 }
@@ -96,7 +96,8 @@ impl<'a> Lowering<'a> {
             let node = self.input(i)?;
             return Ok(self.region.cast(node, dtype));
         }
-        let value = self.host(i)?.scalar().ok_or_else(|| Error::value(format!("operand {i} must be a number")))?;
+        let value =
+            self.host(i)?.scalar().ok_or_else(|| Error::value(format!("operand {i} must be a number")))?;
         if self.bake {
             return Ok(self.region.constant(value, dtype));
         }
@@ -144,7 +145,7 @@ pub enum Slot {
 pub enum Kernel {
     /// A loop program over a space; the geometry's offsets include the layouts'.
     Loop(Arc<LoopKernel>, Geometry, SmallVec<[ParamSource; 2]>),
-    /// A matrix product: a, b, c.
+    /// A matrix product: a, b, c and, if it adds one, the bias.
     Gemm(Gemm),
 }
 
@@ -262,7 +263,8 @@ impl<'a> Steps<'a> {
         outputs: &[&View],
         params: SmallVec<[ParamSource; 2]>,
     ) -> Result<()> {
-        let composed = region.compose().map_err(|e| Error::internal(format!("region does not compose: {e}")))?;
+        let composed =
+            region.compose().map_err(|e| Error::internal(format!("region does not compose: {e}")))?;
         let ins: SmallVec<[&Layout; 4]> = inputs.iter().map(|v| &v.layout).collect();
         let outs: SmallVec<[&Layout; 4]> = outputs.iter().map(|v| &v.layout).collect();
         let slots = |b: BufferRef| match b {
@@ -282,7 +284,9 @@ impl<'a> Steps<'a> {
     /// c = a b.
     pub fn gemm(&mut self, gemm: Gemm, a: &View, b: &View, c: &View) {
         let at = |v: &View| (v.slot, v.layout.offset * v.dtype.size());
-        self.lowered.steps.push(Step { kernel: Kernel::Gemm(gemm), buffers: [at(a), at(b), at(c)].into_iter().collect() });
+        self.lowered
+            .steps
+            .push(Step { kernel: Kernel::Gemm(gemm), buffers: [at(a), at(b), at(c)].into_iter().collect() });
     }
 }
 
@@ -336,13 +340,19 @@ pub fn append<'a>(
             return Err(Error::internal("the op is not a loop program").in_op(op.name));
         }
     };
-    let mut lowering = Lowering { region, args, types, bake, params: SmallVec::new(), outputs: SmallVec::new() };
+    let mut lowering =
+        Lowering { region, args, types, bake, params: SmallVec::new(), outputs: SmallVec::new() };
     rule(&mut lowering)?;
     Ok((lowering.outputs, lowering.params))
 }
 
 /// Everything needed to run an op on operands and outputs with these layouts. View ops are not lowered: see `view`.
-pub fn lower(op: &OpDef, args: &[LowerArg], outputs: &[(DType, &Layout)], bake: bool) -> Result<Lowered> {
+pub fn lower<'s>(
+    op: &OpDef,
+    args: &'s [LowerArg<'s>],
+    outputs: &'s [(DType, &'s Layout)],
+    bake: bool,
+) -> Result<Lowered> {
     if let Lower::Steps(rule) = op.lower {
         let mut steps = Steps { args, outputs, lowered: Lowered::default() };
         rule(&mut steps)?;
@@ -386,9 +396,11 @@ pub fn lower(op: &OpDef, args: &[LowerArg], outputs: &[(DType, &Layout)], bake: 
 }
 
 /// The layout of a view op's output over its first operand's memory, or `None` where a copy is needed.
-pub fn view(op: &OpDef, args: &[LowerArg], output: &[usize]) -> Result<Option<Layout>> {
+pub fn view<'s>(op: &OpDef, args: &'s [LowerArg<'s>], output: &'s [usize]) -> Result<Option<Layout>> {
     match (&op.lower, args.first()) {
-        (Lower::View(rule, _), Some(LowerArg::Tensor(_, layout))) => rule(&ViewContext { layout, args, output }),
+        (Lower::View(rule, _), Some(LowerArg::Tensor(_, layout))) => {
+            rule(&ViewContext { layout, args, output })
+        }
         _ => Err(Error::internal("not a view op").in_op(op.name)),
     }
 }

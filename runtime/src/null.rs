@@ -62,7 +62,11 @@ impl Null {
 
 impl State {
     fn check(&self, address: usize) -> Result<()> {
-        let known = self.live.range(..=address).next_back().is_some_and(|(start, bytes)| address < start + bytes.max(&1));
+        let known = self
+            .live
+            .range(..=address)
+            .next_back()
+            .is_some_and(|(start, bytes)| address < start + bytes.max(&1));
         if known {
             return Ok(());
         }

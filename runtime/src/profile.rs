@@ -90,7 +90,6 @@ pub fn sample<T>(f: impl FnOnce() -> T) -> (T, Duration, [(Bucket, Duration); 10
 /// Turns the ledger off when dropped, also on unwind.
 struct Off;
 
-
 impl Drop for Off {
     fn drop(&mut self) {
         ON.set(false);

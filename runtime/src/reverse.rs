@@ -53,17 +53,18 @@ pub fn walk<R: Recorded>(
 ) -> Result<HashMap<u64, Tensor>> {
     let mut pending: BTreeMap<u64, (R, Cotangents)> = BTreeMap::new();
     let mut leaves: HashMap<u64, Option<Tensor>> = HashMap::new();
-    let mut deliver = |pending: &mut BTreeMap<u64, (R, Cotangents)>, edge: Edge<R>, gradient: Tensor| match edge {
-        Edge::None => Ok(()),
-        Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
-        Edge::Record(record, output) => {
-            let (_, cotangents) = pending.entry(record.number()).or_insert_with(|| {
-                let empty = SmallVec::from_elem(None, record.outputs());
-                (record, empty)
-            });
-            accumulate(&mut cotangents[output as usize], gradient)
-        }
-    };
+    let mut deliver =
+        |pending: &mut BTreeMap<u64, (R, Cotangents)>, edge: Edge<R>, gradient: Tensor| match edge {
+            Edge::None => Ok(()),
+            Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
+            Edge::Record(record, output) => {
+                let (_, cotangents) = pending.entry(record.number()).or_insert_with(|| {
+                    let empty = SmallVec::from_elem(None, record.outputs());
+                    (record, empty)
+                });
+                accumulate(&mut cotangents[output as usize], gradient)
+            }
+        };
     for (edge, cotangent) in roots {
         deliver(&mut pending, edge, cotangent)?;
     }

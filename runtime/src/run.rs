@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, InferArg, TensorType, Types};
 use crate::lower::{self, Kernel, LowerArg, Lowered, ParamSource, Slot, Step};
 use crate::profile::{self, Bucket};
-use crate::table::{Lower, OpDef};
+use crate::table::{Effect, Lower, OpDef};
 use crate::tensor::{Storage, Tensor};
 use crate::value::Arg;
 use kernels::loops::{BufferRef, Region};
@@ -141,7 +141,8 @@ fn launch_direct(map: &MapKernel, shape: &Tensor, args: &[Arg]) -> Result<Tensor
         // SAFETY: every operand is dense with `points` elements, or has one element and is broadcast; the output too.
         unsafe { device::launch(storage.device(), &work, &pointers)? };
     }
-    let layout = Layout { shape: shape.layout().shape.clone(), strides: shape.layout().strides.clone(), offset: 0 };
+    let layout =
+        Layout { shape: shape.layout().shape.clone(), strides: shape.layout().strides.clone(), offset: 0 };
     Ok(Tensor::from_storage(storage, map.out, layout))
 }
 
@@ -185,9 +186,9 @@ fn params(sources: &[ParamSource], args: &[Arg]) -> Result<SmallVec<[Scalar; 2]>
         .iter()
         .map(|s| match s {
             ParamSource::Fixed(v) => Ok(*v),
-            ParamSource::Operand(i) => {
-                args[*i as usize].scalar().ok_or_else(|| Error::value(format!("operand {i} must be a number")))
-            }
+            ParamSource::Operand(i) => args[*i as usize]
+                .scalar()
+                .ok_or_else(|| Error::value(format!("operand {i} must be a number"))),
         })
         .collect()
 }
@@ -290,7 +291,12 @@ fn launch_into(op: &'static OpDef, args: &[Arg], outputs: &[Tensor]) -> Result<(
     Ok(())
 }
 
-unsafe fn launch_step(device: &dyn device::Device, step: &Step, args: &[Arg], pointers: &[*mut u8]) -> Result<()> {
+unsafe fn launch_step(
+    device: &dyn device::Device,
+    step: &Step,
+    args: &[Arg],
+    pointers: &[*mut u8],
+) -> Result<()> {
     match &step.kernel {
         Kernel::Loop(kernel, geometry, sources) => {
             let params = params(sources, args)?;
@@ -399,20 +405,28 @@ pub fn run_in_place(op: &'static OpDef, args: &[Arg]) -> Result<()> {
     };
     device_of(args)?;
     let types = infer(op, args)?;
+    if op.effect == Effect::Write {
+        return crate::ops::assign_now(args);
+    }
     if types.len() != 1 || types[0] != target.tensor_type() {
         return Err(Error::new(
             ErrorKind::InPlace,
             format!("the result {} does not fit into {}", types[0], target.tensor_type()),
         ));
     }
-    let overlapping = target.layout().shape.iter().zip(&target.layout().strides).any(|(&n, &s)| n > 1 && s == 0);
+    let overlapping =
+        target.layout().shape.iter().zip(&target.layout().strides).any(|(&n, &s)| n > 1 && s == 0);
     if overlapping {
-        return Err(Error::new(ErrorKind::InPlace, "several elements of the target share one memory location")
-            .hint("write into a contiguous copy instead of an expanded view"));
+        return Err(Error::new(
+            ErrorKind::InPlace,
+            "several elements of the target share one memory location",
+        )
+        .hint("write into a contiguous copy instead of an expanded view"));
     }
     let storage = target.storage()?;
     let aliased = |t: &Tensor| {
-        t.storage().is_ok_and(|s| Arc::ptr_eq(s, storage)) && (t.layout() != target.layout() || t.dtype() != target.dtype())
+        t.storage().is_ok_and(|s| Arc::ptr_eq(s, storage))
+            && (t.layout() != target.layout() || t.dtype() != target.dtype())
     };
     let direct = matches!(op.lower, Lower::Map(_)) && !args.iter().flat_map(|a| a.tensors()).any(aliased);
     if direct {

@@ -195,6 +195,8 @@ pub enum Effect {
     Random,
     /// Reads a Variable whose current value is its first operand: not moved across a write.
     Read,
+    /// Replaces the value of a Variable.
+    Write,
 }
 
 /// Estimated work of one call.
@@ -239,7 +241,8 @@ impl<'a> ViewContext<'a> {
 impl OpDef {
     /// The schema's operand names, in order.
     pub fn operand_names(&self) -> Vec<&'static str> {
-        let inside = self.schema.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ->")).map_or("", |(a, _)| a);
+        let inside =
+            self.schema.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ->")).map_or("", |(a, _)| a);
         let mut names = Vec::new();
         let (mut depth, mut start) = (0, 0);
         for (i, c) in inside.char_indices().chain([(inside.len(), ',')]) {
@@ -249,7 +252,8 @@ impl OpDef {
                 ',' if depth == 0 => {
                     let operand = inside[start..i].trim();
                     start = i + 1;
-                    let name = operand.split('=').next().unwrap_or("").split_whitespace().last().unwrap_or("");
+                    let name =
+                        operand.split('=').next().unwrap_or("").split_whitespace().last().unwrap_or("");
                     if !name.is_empty() && name != "*" {
                         names.push(name);
                     }
@@ -322,7 +326,7 @@ macro_rules! ops {
             };
         )*
         /// Every op of this file.
-        pub static LIST: &[&$crate::table::OpDef] = &[$(&$id),*];
+        pub(super) static LIST: &[&$crate::table::OpDef] = &[$(&$id),*];
     };
 }
 pub(crate) use ops;
@@ -367,7 +371,6 @@ pub mod cost {
         Cost { flops: 2 * points * inner, bytes: traffic(infer, outputs) }
     }
 }
-
 
 /// The element types of an op's samples.
 pub const FLOATS: &[DType] = &[DType::F32, DType::F64, DType::F16, DType::BF16];

@@ -169,7 +169,10 @@ impl Tensor {
     pub fn empty(dims: &[usize], dtype: DType, device: DeviceId) -> Result<Tensor> {
         let bytes = dims.iter().try_fold(dtype.size(), |a, &b| a.checked_mul(b));
         let bytes = bytes.ok_or_else(|| {
-            Error::new(ErrorKind::OutOfMemory, format!("a tensor of shape {dims:?} has more bytes than an address can count"))
+            Error::new(
+                ErrorKind::OutOfMemory,
+                format!("a tensor of shape {dims:?} has more bytes than an address can count"),
+            )
         })?;
         let storage = Storage::new(device.open()?, bytes)?;
         Ok(Tensor::from_storage(storage, dtype, Layout::contiguous(dims)))
@@ -180,9 +183,12 @@ impl Tensor {
     pub fn from_slice<T: Element>(data: &[T], dims: &[usize]) -> Result<Tensor> {
         let n: usize = dims.iter().product();
         if n != data.len() {
-            return Err(Error::shape(format!("{} elements do not fill shape {dims:?} ({n} elements)", data.len()))
-                .in_op("from_slice")
-                .at(Origin::caller()));
+            return Err(Error::shape(format!(
+                "{} elements do not fill shape {dims:?} ({n} elements)",
+                data.len()
+            ))
+            .in_op("from_slice")
+            .at(Origin::caller()));
         }
         Tensor::from_bytes(bytemuck::cast_slice(data), dims, T::DTYPE)
     }
@@ -197,7 +203,9 @@ impl Tensor {
                 .at(Origin::caller()));
         }
         if dtype == DType::Bool && data.iter().any(|&b| b > 1) {
-            return Err(Error::value("a bool element is neither 0 nor 1").in_op("from_bytes").at(Origin::caller()));
+            return Err(Error::value("a bool element is neither 0 nor 1")
+                .in_op("from_bytes")
+                .at(Origin::caller()));
         }
         // SAFETY: the fresh storage has exactly this many bytes.
         unsafe { crate::cpu::CPU.copy_in(data, tensor.storage()?.pointer())? };
@@ -247,7 +255,10 @@ impl Tensor {
     /// Extent of dimension `dim`, which may be negative.
     pub fn size(&self, dim: i64) -> Result<usize> {
         let at = crate::infer::wrap_dim(dim, self.rank()).map_err(|e| e.in_op("size"))?;
-        self.shape().get(at).copied().ok_or_else(|| Error::index("a tensor of rank 0 has no dimensions").in_op("size"))
+        self.shape()
+            .get(at)
+            .copied()
+            .ok_or_else(|| Error::index("a tensor of rank 0 has no dimensions").in_op("size"))
     }
     /// Whether the elements lie row-major without gaps.
     #[inline]
@@ -361,7 +372,9 @@ impl Tensor {
         let bytes = self.to_bytes()?;
         let size = size_of::<T>();
         // SAFETY: the bytes are initialised elements of type T (bool storage holds only 0 and 1); reads are unaligned.
-        Ok((0..bytes.len() / size).map(|i| unsafe { bytes.as_ptr().add(i * size).cast::<T>().read_unaligned() }).collect())
+        Ok((0..bytes.len() / size)
+            .map(|i| unsafe { bytes.as_ptr().add(i * size).cast::<T>().read_unaligned() })
+            .collect())
     }
 
     /// The elements converted to f64, in row-major order.
@@ -392,9 +405,12 @@ impl Tensor {
     #[track_caller]
     pub fn item(&self) -> Result<Scalar> {
         if self.numel() != 1 {
-            return Err(Error::shape(format!("item needs exactly one element, got shape {:?}", self.shape()))
-                .in_op("item")
-                .at(Origin::caller()));
+            return Err(Error::shape(format!(
+                "item needs exactly one element, got shape {:?}",
+                self.shape()
+            ))
+            .in_op("item")
+            .at(Origin::caller()));
         }
         Ok(self.to_scalars()?[0])
     }
@@ -433,8 +449,12 @@ impl<'a> From<&'a Tensor> for TensorType {
 /// The error of a traced tensor that is used where its tracer is not recording.
 #[cold]
 pub fn escaped(traced: &Traced) -> Error {
-    Error::new(ErrorKind::Trace, format!("traced value %{} has no elements here", traced.value))
-        .hint(format!("it was made at {} while tracing; return it from the traced function instead of keeping it", traced.origin))
+    Error::new(ErrorKind::Trace, format!("traced value %{} has no elements here", traced.value)).hint(
+        format!(
+            "it was made at {} while tracing; return it from the traced function instead of keeping it",
+            traced.origin
+        ),
+    )
 }
 
 /// Operand list for `bind` from tensors and host values.

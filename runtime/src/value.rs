@@ -76,7 +76,10 @@ impl<'a> Arg<'a> {
     pub fn extents(&self) -> Result<Dims> {
         let list = self.ints()?;
         list.iter()
-            .map(|&n| usize::try_from(n).map_err(|_| Error::value(format!("negative extent {n} in {:?}", list.as_slice()))))
+            .map(|&n| {
+                usize::try_from(n)
+                    .map_err(|_| Error::value(format!("negative extent {n} in {:?}", list.as_slice())))
+            })
             .collect()
     }
     /// The element type.
