@@ -208,14 +208,14 @@ impl<'a> Analysis<'a> {
         for (i, placed) in self.nodes.iter().enumerate() {
             for list in placed.uses.iter().chain([&placed.own]) {
                 if self.repeats(list) {
-                    return Err(Unfusible::TwoPoints { shape: self.region.nodes[i].shape.clone() });
+                    return Err(Unfusible::TwoPoints { shape: self.region.nodes[i].shape.to_vec() });
                 }
             }
         }
         for placed in &self.outputs {
             for list in placed.uses.iter().chain([&placed.own]) {
                 if self.repeats(list) {
-                    return Err(Unfusible::TwoPoints { shape: self.extents_of(&placed.own) });
+                    return Err(Unfusible::TwoPoints { shape: self.extents_of(&placed.own).to_vec() });
                 }
             }
         }
@@ -285,7 +285,7 @@ impl<'a> Analysis<'a> {
         let reduced: Vec<AxisList> = self.reduced().iter().map(|list| found(list)).collect();
         let inner = reduced.first().cloned().unwrap_or_default();
         if let Some(other) = reduced.iter().find(|other| **other != inner) {
-            let (first, second) = (self.extents_of(&inner), self.extents_of(other));
+            let (first, second) = (self.extents_of(&inner).to_vec(), self.extents_of(other).to_vec());
             return Err(Unfusible::ReducedAxesDiffer { first, second });
         }
         let leader = found(self.leader()?);
@@ -339,7 +339,7 @@ impl<'a> Analysis<'a> {
     ) -> Result<(), Unfusible> {
         let space: AxisList = outer.iter().chain(inner).copied().collect();
         let differ = |what: &'static str, list: &[u32]| {
-            let (shape, space) = (self.extents_of(list), self.extents_of(&space));
+            let (shape, space) = (self.extents_of(list).to_vec(), self.extents_of(&space).to_vec());
             Unfusible::ShapesDiffer { what, shape, space }
         };
         for (output, placed) in self.region.outputs.iter().zip(&self.outputs) {
@@ -351,7 +351,8 @@ impl<'a> Analysis<'a> {
                 return Err(differ(if scatter { "a scatter" } else { "an output" }, &list));
             }
             if scatter && list[..] != space[..list.len()] {
-                return Err(Unfusible::OrderDiffers { what: "a scatter", shape: self.extents_of(&list) });
+                let shape = self.extents_of(&list).to_vec();
+                return Err(Unfusible::OrderDiffers { what: "a scatter", shape });
             }
         }
         for (node, placed) in self.region.nodes.iter().zip(&self.nodes) {
@@ -368,7 +369,7 @@ impl<'a> Analysis<'a> {
                 Kind::Random { .. } => {
                     let list = found(&placed.own);
                     if list != space {
-                        let shape = self.extents_of(&list);
+                        let shape = self.extents_of(&list).to_vec();
                         return Err(Unfusible::OrderDiffers { what: "random bits", shape });
                     }
                 }

@@ -183,7 +183,7 @@ fn sort_outer(geometry: &mut Geometry, program: &Program) {
                 (strides[axis - 1].unsigned_abs(), strides[axis].unsigned_abs())
             });
             let mut decisive = steps.filter(|&(a, b)| a != 0 && b != 0 && a != b);
-            if !decisive.next().is_some_and(|(a, b)| a < b) {
+            if decisive.next().is_none_or(|(a, b)| a >= b) {
                 break;
             }
             geometry.outer.swap(axis - 1, axis);

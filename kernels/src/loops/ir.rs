@@ -178,7 +178,7 @@ names! {
         Neg = "neg",
         /// |x|; wraps for integers.
         Abs = "abs",
-        /// -1, 0 or 1 with x's sign; NaN for NaN; any numeric type.
+        /// -1 or 1 with x's sign; x itself where it is zero or NaN; any numeric type.
         Sign = "sign",
         /// Float: largest integer not above x.
         Floor = "floor",
@@ -252,9 +252,9 @@ names! {
         FloorDiv = "floordiv",
         /// a / b rounded toward zero, floats and integers (C's /). An integer divided by zero gives 0.
         TruncDiv = "truncdiv",
-        /// Python's %: the sign of b. An integer modulo zero gives 0.
+        /// Python's %: `fmod`, plus b where that is not zero and its sign is not b's. An integer modulo zero gives 0.
         Rem = "rem",
-        /// C's fmod / %: the sign of a. An integer modulo zero gives 0.
+        /// C's fmod or %, exact: the sign of a. An integer modulo zero gives 0.
         Fmod = "fmod",
         /// a^b; floats as C's pow; integers by squaring, negative exponents give 0 unless |a| = 1.
         Pow = "pow",
@@ -342,8 +342,9 @@ names! {
         ArgMax = "argmax",
         /// First index of the smallest.
         ArgMin = "argmin",
-        /// Float: sum of squared deviations from the mean, by Welford's recurrence in each lane and Chan's rule between
-        /// lanes and blocks; a tuple accumulator (count, mean, m2).
+        /// Float: sum of squared deviations from the mean; a tuple accumulator (count, mean, m2). In each lane Welford's
+        /// recurrence: d = x - mean, mean += d / count, m2 += d * (x - mean). Between lanes and blocks Chan's rule:
+        /// d = mean' - mean, mean += d * (count' / n), m2 = m2 + m2' + d * d * (count * count' / n).
         Moment2 = "moment2",
     }
 }

@@ -7,12 +7,18 @@
 //! `ir` defines both, `verify` checks them, `text` prints and parses them, `reference` is the executable definition,
 //! `compose` builds one program out of a region of ops. The compilers are `cpu::loops` and `cuda::loops`.
 
+mod arithmetic;
 mod axes;
 mod compose;
 mod composed;
 pub mod ir;
+pub mod reference;
 mod region;
+pub mod text;
+pub mod verify;
 
+pub use arithmetic::Precision;
 pub use composed::{BufferRef, Composed};
 pub use ir::*;
 pub use region::{Node, Region, Unfusible};
+pub use verify::{VerifyError, verify, verify_geometry};

@@ -51,9 +51,9 @@ pub enum Unfusible {
     #[error("shapes {a:?} and {b:?} do not broadcast together")]
     Broadcast {
         /// The first shape.
-        a: Dims,
+        a: Vec<usize>,
         /// The second shape.
-        b: Dims,
+        b: Vec<usize>,
     },
     /// A dimension that a value does not have, or that is named twice, or that cannot be squeezed.
     #[error("{what}: dimension {dim} does not fit shape {shape:?}")]
@@ -63,7 +63,7 @@ pub enum Unfusible {
         /// The dimension.
         dim: usize,
         /// The value's shape.
-        shape: Dims,
+        shape: Vec<usize>,
     },
     /// Reductions or scans over different axes, which would need different inner loops.
     #[error(
@@ -71,9 +71,9 @@ pub enum Unfusible {
     )]
     ReducedAxesDiffer {
         /// The reduced extents of the first reduction.
-        first: Dims,
+        first: Vec<usize>,
         /// The reduced extents of the other one.
-        second: Dims,
+        second: Vec<usize>,
     },
     /// A result or a reduction that exists for a part of the space only, and would be made many times over.
     #[error(
@@ -83,15 +83,15 @@ pub enum Unfusible {
         /// What it is: an output, a scatter or a reduction.
         what: &'static str,
         /// Its shape.
-        shape: Dims,
+        shape: Vec<usize>,
         /// The extents of the space.
-        space: Dims,
+        space: Vec<usize>,
     },
     /// A computed value that is needed at two points at once, as in `e + e.T`.
     #[error("a computed value of shape {shape:?} is needed at two different points at once")]
     TwoPoints {
         /// The value's shape.
-        shape: Dims,
+        shape: Vec<usize>,
     },
     /// A gather from something that is not in memory.
     #[error("a gather reads a value that is computed in the same region")]
@@ -102,7 +102,7 @@ pub enum Unfusible {
         /// What it is.
         what: &'static str,
         /// Its shape.
-        shape: Dims,
+        shape: Vec<usize>,
     },
     /// The seed or offset of random bits varies from point to point.
     #[error("the seed and offset of random bits must be one value for the whole launch")]
@@ -323,7 +323,7 @@ impl Region {
             shape = self.broadcast(&shape, &self.dims(mask));
         }
         if shape.len() != rank {
-            self.fail(Unfusible::Broadcast { a: self.dims(source), b: shape.clone() });
+            self.fail(Unfusible::Broadcast { a: self.shape(source).to_vec(), b: shape.to_vec() });
         }
         if !matches!(self.kind(self.resolve(source).0), Some(Kind::Input(_))) {
             self.fail(Unfusible::GatherOfComputedValue);
@@ -374,7 +374,7 @@ impl Region {
         let from = self.dims(a);
         let target = Dims::from_slice(shape);
         if shape::broadcast(&from, shape).as_deref() != Ok(shape) {
-            self.fail(Unfusible::Broadcast { a: from, b: target });
+            self.fail(Unfusible::Broadcast { a: from.to_vec(), b: shape.to_vec() });
             return a;
         }
         if from == target {
@@ -417,7 +417,7 @@ impl Region {
         let points = self.broadcast(&points, &self.dims(index));
         let points = self.broadcast(&points, &self.dims(value));
         if points.len() != shape.len() {
-            return self.fail(Unfusible::Broadcast { a: shape, b: points });
+            return self.fail(Unfusible::Broadcast { a: shape.to_vec(), b: points.to_vec() });
         }
         self.outputs.push(Output::Scatter { shape, points, dim, index, value, combine });
     }
@@ -469,7 +469,7 @@ impl Region {
     }
 
     fn wrong_dim(&mut self, what: &'static str, dim: usize, shape: &[usize]) {
-        self.fail(Unfusible::Dim { what, dim, shape: Dims::from_slice(shape) });
+        self.fail(Unfusible::Dim { what, dim, shape: shape.to_vec() });
     }
 
     fn same_type(&mut self, what: &'static str, a: Node, b: Node) -> DType {
@@ -482,9 +482,8 @@ impl Region {
 
     fn broadcast(&mut self, a: &[usize], b: &[usize]) -> Dims {
         shape::broadcast(a, b).unwrap_or_else(|_| {
-            let (a, b) = (Dims::from_slice(a), Dims::from_slice(b));
-            self.fail(Unfusible::Broadcast { a: a.clone(), b });
-            a
+            self.fail(Unfusible::Broadcast { a: a.to_vec(), b: b.to_vec() });
+            Dims::from_slice(a)
         })
     }
 
@@ -526,6 +525,8 @@ pub(super) fn operands(kind: &Kind) -> SmallVec<[Node; 3]> {
 /// The host number that has exactly the value that `dtype` keeps of it, so that equal constants are one instruction.
 pub(super) fn canonical(value: Scalar, dtype: DType) -> Scalar {
     match dtype {
+        // One NaN, so that the text form keeps every bit.
+        _ if dtype.is_float() && value.to_f64().is_nan() => Scalar::Float(f64::NAN),
         DType::Bool => bool::from_scalar(value).to_scalar(),
         DType::U8 => u8::from_scalar(value).to_scalar(),
         DType::I32 => i32::from_scalar(value).to_scalar(),
