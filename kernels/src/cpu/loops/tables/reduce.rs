@@ -1,0 +1,442 @@
+//! Reductions and scans in the canonical order: sixteen lanes, blocks of 4096 points.
+//!
+//! The state of `width` neighbouring outer points is one array of accumulators `[lane][outer point]`. A tile of values
+//! `[point][outer point]` meets it element by element, sixteen points at a time, so a row (width 1, lanes in registers)
+//! and a bundle of columns (width 64, say) run through the same source and give the same bits.
+
+use super::Lane;
+use crate::cpu::isa::{self, Isa, Target};
+use crate::dtype::DType;
+use crate::loops::{REDUCE_LANES, ReduceOp};
+use std::marker::PhantomData;
+
+/// A way to combine many values.
+trait Fold {
+    type In: Copy;
+    type Acc: Copy;
+    type Out: Copy;
+    const START: Self::Acc;
+    /// The accumulator after one more value, which is inner point `k`.
+    fn step(acc: Self::Acc, x: Self::In, k: i64) -> Self::Acc;
+    /// Two accumulators as one.
+    fn merge(a: Self::Acc, b: Self::Acc) -> Self::Acc;
+    fn finish(acc: Self::Acc) -> Self::Out;
+}
+
+/// The functions of one reduction for one lane type and level.
+#[derive(Clone, Copy)]
+pub(crate) struct Reducer {
+    /// Bytes of one accumulator.
+    pub(crate) size: usize,
+    /// `(state, count)`: accumulators of no points.
+    pub(crate) start: unsafe fn(*mut u8, usize),
+    /// `(state, values, steps, n, width, first)`: adds `n` values, of which the first is inner point `first`, a
+    /// multiple of 16. `steps` as in `Kernel`.
+    pub(crate) add: unsafe fn(*mut u8, *const u8, usize, usize, usize, i64),
+    /// `(state, total, width, fresh)`: combines the lanes into the total, or begins the total, and restarts the lanes.
+    pub(crate) fold: unsafe fn(*mut u8, *mut u8, usize, bool),
+    /// `(total, other, width)`: combines a later total into an earlier one.
+    pub(crate) merge: unsafe fn(*mut u8, *const u8, usize),
+    /// `(total, destination, width)`: the results; sixteen equal ones where the width is 1.
+    pub(crate) finish: unsafe fn(*const u8, *mut u8, usize),
+    /// `(carry, destination, values, steps, n, width)`: a scan.
+    pub(crate) scan: unsafe fn(*mut u8, *mut u8, *const u8, usize, usize, usize),
+}
+
+/// # Safety
+/// `state` is valid for `count` accumulators.
+unsafe fn start<F: Fold>(state: *mut u8, count: usize) {
+    let state = state as *mut F::Acc;
+    for i in 0..count {
+        // SAFETY: the caller's contract.
+        unsafe { state.add(i).write(F::START) };
+    }
+}
+
+/// # Safety
+/// `state` holds 16 * width accumulators; `values` as an operand of a kernel.
+#[inline(always)]
+unsafe fn add_body<F: Fold, T: Target>(
+    state: *mut u8,
+    values: *const u8,
+    steps: usize,
+    n: usize,
+    width: usize,
+    first: i64,
+) {
+    let state = state as *mut F::Acc;
+    let mut values = values as *const F::In;
+    let step = (steps & 1) * REDUCE_LANES;
+    // SAFETY: the caller's contract.
+    unsafe {
+        if width == 1 {
+            let mut lanes = (state as *const [F::Acc; REDUCE_LANES]).read();
+            let mut k = first;
+            for _ in 0..n / REDUCE_LANES {
+                let x = (values as *const [F::In; REDUCE_LANES]).read_unaligned();
+                for i in 0..REDUCE_LANES {
+                    lanes[i] = F::step(lanes[i], x[i], k + i as i64);
+                }
+                values = values.add(step);
+                k += REDUCE_LANES as i64;
+            }
+            (state as *mut [F::Acc; REDUCE_LANES]).write(lanes);
+            for i in 0..n % REDUCE_LANES {
+                state.add(i).write(F::step(*state.add(i), *values.add(i), k + i as i64));
+            }
+            return;
+        }
+        let period = REDUCE_LANES * width;
+        let mut done = 0;
+        let mut k = first;
+        while done < n {
+            let some = period.min(n - done);
+            let mut i = 0;
+            while i < some {
+                // One line of `width` outer points, all at inner point k.
+                for w in 0..width {
+                    let x = *values.add(if step == 0 { 0 } else { done + i + w });
+                    let acc = state.add(i + w);
+                    acc.write(F::step(*acc, x, k));
+                }
+                i += width;
+                k += 1;
+            }
+            done += some;
+        }
+    }
+}
+
+/// # Safety
+/// As `Reducer::fold`.
+#[inline(always)]
+unsafe fn fold_body<F: Fold, T: Target>(state: *mut u8, total: *mut u8, width: usize, fresh: bool) {
+    let (lanes, total) = (state as *mut F::Acc, total as *mut F::Acc);
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut half = REDUCE_LANES / 2;
+        while half > 0 {
+            let distance = half * width;
+            for i in 0..distance {
+                lanes.add(i).write(F::merge(*lanes.add(i), *lanes.add(i + distance)));
+            }
+            half /= 2;
+        }
+        for w in 0..width {
+            let block = *lanes.add(w);
+            total.add(w).write(if fresh { block } else { F::merge(*total.add(w), block) });
+        }
+        start::<F>(state, REDUCE_LANES * width);
+    }
+}
+
+/// # Safety
+/// As `Reducer::merge`.
+unsafe fn merge<F: Fold>(total: *mut u8, other: *const u8, width: usize) {
+    let (total, other) = (total as *mut F::Acc, other as *const F::Acc);
+    for w in 0..width {
+        // SAFETY: the caller's contract.
+        unsafe { total.add(w).write(F::merge(*total.add(w), *other.add(w))) };
+    }
+}
+
+/// # Safety
+/// As `Reducer::finish`.
+unsafe fn finish<F: Fold>(total: *const u8, dst: *mut u8, width: usize) {
+    let (total, dst) = (total as *const F::Acc, dst as *mut F::Out);
+    // SAFETY: the caller's contract.
+    unsafe {
+        if width == 1 {
+            let value = F::finish(*total);
+            for i in 0..REDUCE_LANES {
+                dst.add(i).write(value);
+            }
+        } else {
+            for w in 0..width {
+                dst.add(w).write(F::finish(*total.add(w)));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As `Reducer::scan`.
+#[inline(always)]
+unsafe fn scan_body<F: Fold, T: Target>(
+    carry: *mut u8,
+    dst: *mut u8,
+    values: *const u8,
+    steps: usize,
+    n: usize,
+    width: usize,
+) {
+    let (carry, dst, values) = (carry as *mut F::Acc, dst as *mut F::Out, values as *const F::In);
+    let step = steps & 1;
+    // SAFETY: the caller's contract.
+    unsafe {
+        if width == 1 {
+            let mut acc = *carry;
+            for i in 0..n {
+                acc = F::step(acc, *values.add(i * step), 0);
+                dst.add(i).write(F::finish(acc));
+            }
+            carry.write(acc);
+            return;
+        }
+        for i in 0..n / width {
+            for w in 0..width {
+                let at = i * width + w;
+                let acc = F::step(*carry.add(w), *values.add(at * step), 0);
+                carry.add(w).write(acc);
+                dst.add(at).write(F::finish(acc));
+            }
+        }
+    }
+}
+
+macro_rules! levels {
+    ($module:ident, $target:ident, #[$($feature:tt)*]) => {
+        mod $module {
+            use super::*;
+            /// # Safety
+            /// As `Reducer::add`, on a processor of this level.
+            #[$($feature)*]
+            pub(super) unsafe fn add<F: Fold>(s: *mut u8, v: *const u8, steps: usize, n: usize, width: usize, k: i64) {
+                // SAFETY: the caller's contract.
+                unsafe { add_body::<F, isa::$target>(s, v, steps, n, width, k) }
+            }
+            /// # Safety
+            /// As `Reducer::fold`, on a processor of this level.
+            #[$($feature)*]
+            pub(super) unsafe fn fold<F: Fold>(s: *mut u8, t: *mut u8, width: usize, fresh: bool) {
+                // SAFETY: the caller's contract.
+                unsafe { fold_body::<F, isa::$target>(s, t, width, fresh) }
+            }
+            /// # Safety
+            /// As `Reducer::scan`, on a processor of this level.
+            #[$($feature)*]
+            pub(super) unsafe fn scan<F: Fold>(c: *mut u8, d: *mut u8, v: *const u8, steps: usize, n: usize, w: usize) {
+                // SAFETY: the caller's contract.
+                unsafe { scan_body::<F, isa::$target>(c, d, v, steps, n, w) }
+            }
+        }
+    };
+}
+
+levels!(portable, Portable, #[inline]);
+#[cfg(target_arch = "x86_64")]
+levels!(avx2, Avx2, #[target_feature(enable = "avx2,fma,f16c")]);
+#[cfg(target_arch = "x86_64")]
+levels!(avx512, Avx512, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]);
+
+fn reducer_of<F: Fold>(isa: Isa) -> Reducer {
+    let base = Reducer {
+        size: size_of::<F::Acc>(),
+        start: start::<F>,
+        add: portable::add::<F>,
+        fold: portable::fold::<F>,
+        merge: merge::<F>,
+        finish: finish::<F>,
+        scan: portable::scan::<F>,
+    };
+    match isa {
+        Isa::Portable => base,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Reducer { add: avx2::add::<F>, fold: avx2::fold::<F>, scan: avx2::scan::<F>, ..base },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Reducer { add: avx512::add::<F>, fold: avx512::fold::<F>, scan: avx512::scan::<F>, ..base },
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::Avx512 => base,
+    }
+}
+
+/// A reduction whose accumulator is a value, like a sum: start, then combine.
+macro_rules! plain {
+    ($isa:expr, $t:ty, $start:expr, |$a:ident, $b:ident| $body:expr) => {{
+        struct K;
+        impl Fold for K {
+            type In = $t;
+            type Acc = $t;
+            type Out = $t;
+            const START: $t = $start;
+            #[inline(always)]
+            fn step($a: $t, $b: $t, _: i64) -> $t {
+                $body
+            }
+            #[inline(always)]
+            fn merge($a: $t, $b: $t) -> $t {
+                $body
+            }
+            #[inline(always)]
+            fn finish(acc: $t) -> $t {
+                acc
+            }
+        }
+        reducer_of::<K>($isa)
+    }};
+}
+
+macro_rules! plain_integers {
+    ($name:ident, $t:ident) => {
+        fn $name(op: ReduceOp, isa: Isa) -> Option<Reducer> {
+            Some(match op {
+                ReduceOp::Sum => plain!(isa, $t, 0, |a, b| a.wrapping_add(b)),
+                ReduceOp::Prod => plain!(isa, $t, 1, |a, b| a.wrapping_mul(b)),
+                ReduceOp::Max => plain!(isa, $t, $t::MIN, |a, b| a.max(b)),
+                ReduceOp::Min => plain!(isa, $t, $t::MAX, |a, b| a.min(b)),
+                ReduceOp::ArgMax => reducer_of::<Extreme<$t, true>>(isa),
+                ReduceOp::ArgMin => reducer_of::<Extreme<$t, false>>(isa),
+                ReduceOp::Any | ReduceOp::All | ReduceOp::Moment2 => return None,
+            })
+        }
+    };
+}
+
+macro_rules! plain_floats {
+    ($name:ident, $t:ident) => {
+        fn $name(op: ReduceOp, isa: Isa) -> Option<Reducer> {
+            Some(match op {
+                ReduceOp::Sum => plain!(isa, $t, 0.0, |a, b| a + b),
+                ReduceOp::Prod => plain!(isa, $t, 1.0, |a, b| a * b),
+                ReduceOp::Max => plain!(isa, $t, $t::NEG_INFINITY, |a, b| if a >= b || a.is_nan() { a } else { b }),
+                ReduceOp::Min => plain!(isa, $t, $t::INFINITY, |a, b| if a <= b || a.is_nan() { a } else { b }),
+                ReduceOp::ArgMax => reducer_of::<Extreme<$t, true>>(isa),
+                ReduceOp::ArgMin => reducer_of::<Extreme<$t, false>>(isa),
+                ReduceOp::Moment2 => reducer_of::<Moments<$t>>(isa),
+                ReduceOp::Any | ReduceOp::All => return None,
+            })
+        }
+    };
+}
+
+plain_integers!(reduce_u8, u8);
+plain_integers!(reduce_i32, i32);
+plain_integers!(reduce_i64, i64);
+plain_floats!(reduce_f32, f32);
+plain_floats!(reduce_f64, f64);
+
+/// The functions of a reduction over values of this type, where it is defined.
+pub(crate) fn reducer(op: ReduceOp, dtype: DType, isa: Isa) -> Option<Reducer> {
+    op.result(dtype)?;
+    if dtype == DType::Bool {
+        return match op {
+            ReduceOp::Any | ReduceOp::Max => Some(plain!(isa, u8, 0, |a, b| a | b)),
+            ReduceOp::All | ReduceOp::Min => Some(plain!(isa, u8, 1, |a, b| a & b)),
+            ReduceOp::ArgMax | ReduceOp::ArgMin => reduce_u8(op, isa),
+            ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Moment2 => None,
+        };
+    }
+    match Lane::of(dtype) {
+        Lane::U8 => reduce_u8(op, isa),
+        Lane::I32 => reduce_i32(op, isa),
+        Lane::I64 => reduce_i64(op, isa),
+        Lane::F32 => reduce_f32(op, isa),
+        Lane::F64 => reduce_f64(op, isa),
+    }
+}
+
+/// A number that argmax and argmin can order: NaN is beyond everything on either side.
+trait Ordered: Copy {
+    const LEAST: Self;
+    const GREATEST: Self;
+    /// Whether `self` is strictly larger (`UP`) or smaller than the other, NaN being the extremum.
+    fn beats<const UP: bool>(self, other: Self) -> bool;
+    /// Whether neither beats the other.
+    fn ties(self, other: Self) -> bool;
+}
+
+macro_rules! ordered {
+    ($($t:ident, $least:expr, $greatest:expr, $nan:expr;)*) => {$(
+        impl Ordered for $t {
+            const LEAST: $t = $least;
+            const GREATEST: $t = $greatest;
+            #[inline(always)]
+            fn beats<const UP: bool>(self, other: $t) -> bool {
+                let nan: fn($t) -> bool = $nan;
+                (if UP { self > other } else { self < other }) | (nan(self) & !nan(other))
+            }
+            #[inline(always)]
+            fn ties(self, other: $t) -> bool {
+                let nan: fn($t) -> bool = $nan;
+                (self == other) | (nan(self) & nan(other))
+            }
+        }
+    )*};
+}
+
+ordered! {
+    u8, u8::MIN, u8::MAX, |_| false;
+    i32, i32::MIN, i32::MAX, |_| false;
+    i64, i64::MIN, i64::MAX, |_| false;
+    f32, f32::NEG_INFINITY, f32::INFINITY, |v| v.is_nan();
+    f64, f64::NEG_INFINITY, f64::INFINITY, |v| v.is_nan();
+}
+
+/// ArgMax and ArgMin: the value and where it first stood; `i64::MAX` for nowhere, so that any point beats no point.
+struct Extreme<X, const UP: bool>(PhantomData<X>);
+
+impl<X: Ordered, const UP: bool> Fold for Extreme<X, UP> {
+    type In = X;
+    type Acc = (X, i64);
+    type Out = i64;
+    const START: (X, i64) = (if UP { X::LEAST } else { X::GREATEST }, i64::MAX);
+
+    #[inline(always)]
+    fn step(acc: (X, i64), x: X, k: i64) -> (X, i64) {
+        // Points come in ascending order, so a tie keeps the earlier one, except that any point beats none.
+        let take = x.beats::<UP>(acc.0) | (acc.1 == i64::MAX);
+        (if take { x } else { acc.0 }, if take { k } else { acc.1 })
+    }
+
+    #[inline(always)]
+    fn merge(a: (X, i64), b: (X, i64)) -> (X, i64) {
+        let take = (b.0.beats::<UP>(a.0) & (b.1 != i64::MAX)) | (b.0.ties(a.0) & (b.1 < a.1)) | (a.1 == i64::MAX);
+        if take { b } else { a }
+    }
+
+    #[inline(always)]
+    fn finish(acc: (X, i64)) -> i64 {
+        if acc.1 == i64::MAX { 0 } else { acc.1 }
+    }
+}
+
+/// Moment2: how many, their mean, and the sum of squared deviations from it.
+struct Moments<X>(PhantomData<X>);
+
+macro_rules! moments {
+    ($($t:ident),*) => {$(
+        impl Fold for Moments<$t> {
+            type In = $t;
+            type Acc = ($t, $t, $t);
+            type Out = $t;
+            const START: ($t, $t, $t) = (0.0, 0.0, 0.0);
+
+            #[inline(always)]
+            fn step((count, mean, m2): ($t, $t, $t), x: $t, _: i64) -> ($t, $t, $t) {
+                let count = count + 1.0;
+                let before = x - mean;
+                let mean = mean + before / count;
+                (count, mean, m2 + before * (x - mean))
+            }
+
+            #[inline(always)]
+            fn merge(a: ($t, $t, $t), b: ($t, $t, $t)) -> ($t, $t, $t) {
+                if b.0 == 0.0 {
+                    return a;
+                }
+                if a.0 == 0.0 {
+                    return b;
+                }
+                let count = a.0 + b.0;
+                let between = b.1 - a.1;
+                (count, a.1 + between * (b.0 / count), a.2 + b.2 + between * between * (a.0 * b.0 / count))
+            }
+
+            #[inline(always)]
+            fn finish(acc: ($t, $t, $t)) -> $t {
+                acc.2
+            }
+        }
+    )*};
+}
+moments!(f32, f64);
