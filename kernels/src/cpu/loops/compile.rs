@@ -121,8 +121,7 @@ impl<'p> Compiler<'p> {
         let movers = program
             .accesses
             .iter()
-            .enumerate()
-            .map(|(a, access)| {
+            .map(|access| {
                 let (widen, narrow, round) = match access.dtype {
                     DType::F16 => {
                         (Some(tables::half::load_f16(isa)), Some(tables::half::store_f16(isa)), rounder(access.dtype, isa))
@@ -132,14 +131,7 @@ impl<'p> Compiler<'p> {
                     }
                     _ => (None, None, None),
                 };
-                let indexed = program.insts.iter().any(|i| match i.op {
-                    InstOp::Load { access, index: Some(_), .. } | InstOp::Store { access, index: Some(_), .. } => {
-                        access.0 as usize == a
-                    }
-                    _ => false,
-                });
                 Mover {
-                    dtype: access.dtype,
                     size: access.dtype.size(),
                     lane: Lane::of(access.dtype).size(),
                     widen,
@@ -148,7 +140,6 @@ impl<'p> Compiler<'p> {
                         .expect("invariant: every element type has an addition"),
                     round,
                     written: access.kind == AccessKind::Write,
-                    indexed,
                 }
             })
             .collect();
@@ -282,8 +273,10 @@ impl<'p> Compiler<'p> {
             row_steps.push(steps);
         }
         let mut last: Vec<Step> = row_steps.split_off((passes as usize).min(row_steps.len())).concat();
-        for i in (0..n).filter(|&i| self.is_store(i) && self.class[i] == Class::Row) {
-            self.row_step(i, &mut last)?;
+        for i in 0..n {
+            if self.is_store(i) && self.class[i] == Class::Row {
+                self.row_step(i, &mut last)?;
+            }
         }
         let mut lists: Vec<Vec<usize>> = Vec::new();
         let mut done = vec![false; n];
@@ -311,7 +304,10 @@ impl<'p> Compiler<'p> {
     /// Values of the launch.
     fn uniforms(&mut self) -> Result<Vec<Step>, CompileError> {
         let mut head = Vec::new();
-        for i in (0..self.program.insts.len()).filter(|&i| self.class[i] == Class::Uniform) {
+        for i in 0..self.program.insts.len() {
+            if self.class[i] != Class::Uniform {
+                continue;
+            }
             let inst = &self.program.insts[i];
             let dst = i as SlotId;
             match inst.op {

@@ -5,7 +5,6 @@
 //! the tensor itself, and the last instruction before a store points its slot into the output, so neither costs a pass.
 
 use super::kernel::Kernel;
-use super::tables::Lane;
 use super::tables::reduce::Reducer;
 use crate::dtype::{DType, Scalar};
 
@@ -75,7 +74,6 @@ pub(super) struct Reduction {
 /// How a memory type moves to and from lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Mover {
-    pub(super) dtype: DType,
     /// Bytes of one element in memory.
     pub(super) size: usize,
     /// Bytes of one lane.
@@ -88,8 +86,6 @@ pub(super) struct Mover {
     pub(super) add: Kernel,
     pub(super) round: Option<Kernel>,
     pub(super) written: bool,
-    /// Used with an index.
-    pub(super) indexed: bool,
 }
 
 /// A coordinate that steps like an access but points nowhere.

@@ -1,5 +1,7 @@
 //! Vector math: elementary functions as straight-line scalar source that the compiler turns into vector code.
 
+mod std_backed;
+
 use super::isa::Target;
 
 /// The functions of the float types. Each is at most 2.5 ulp from the exact value over the whole range.

@@ -1,0 +1,479 @@
+//! Runs decoded steps over one tile.
+//!
+//! The machine knows nothing of strategies: whoever drives it says which box of points the tile is and where each
+//! access begins, and it leaves each value in its slot.
+
+use super::access::{self, Box2, Choice, Gathered};
+use super::kernel::CHUNK;
+use super::plan::*;
+use crate::dtype::Scalar;
+use crate::loops::IndexOutOfRange;
+
+/// Where a value is while a tile is computed.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) ptr: *mut u8,
+    /// 1 for a vector, 0 for sixteen equal lanes.
+    pub(super) step: usize,
+}
+
+/// Where an access stands and how it steps over the tile; `at` is the coordinate itself for an affine view.
+#[derive(Clone, Copy)]
+pub(super) struct View {
+    pub(super) at: *mut u8,
+    pub(super) row_step: isize,
+    pub(super) col_step: isize,
+}
+
+/// Which points a tile is.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    /// Rows before the tile.
+    pub(super) skip: usize,
+    /// The axes that the rows are numbered over, where they are more than one: rows then step unevenly.
+    pub(super) uneven: Option<&'a Uneven<'a>>,
+}
+
+/// Inner axes that do not merge: extents, and steps of every view (view-major).
+pub(super) struct Uneven<'a> {
+    pub(super) extents: &'a [usize],
+    pub(super) steps: &'a [isize],
+}
+
+/// The pieces of memory that a machine uses.
+pub(super) struct Sizes {
+    /// Points of a tile.
+    pub(super) tile: usize,
+    /// Outer points side by side.
+    pub(super) width: usize,
+}
+
+/// The state of one thread's execution.
+pub(super) struct Machine<'c> {
+    pub(super) code: &'c Code,
+    pub(super) slots: *mut Slot,
+    pub(super) views: *mut View,
+    pub(super) gathers: &'c [(usize, isize)],
+    buffers: *mut u8,
+    buffer_size: usize,
+    rows: *mut u8,
+    row_size: usize,
+    spare: *mut u8,
+    states: *mut u8,
+    state_size: usize,
+    pub(super) width: usize,
+}
+
+const fn aligned(size: usize) -> usize {
+    size.next_multiple_of(64)
+}
+
+impl<'c> Machine<'c> {
+    fn parts(code: &Code, buffers: usize, sizes: &Sizes) -> [usize; 6] {
+        let views = code.movers.len() + code.affines.len();
+        let tile = Self::buffer_size(code, sizes);
+        let state = Self::state_size(code, sizes);
+        [
+            aligned(code.slots * size_of::<Slot>()),
+            aligned(views * size_of::<View>()),
+            tile * buffers,
+            tile,
+            Self::row_size(sizes) * code.row_buffers,
+            state * code.reductions.len(),
+        ]
+    }
+
+    /// A whole number of chunks, and a line more, so that equal positions of two buffers fall into different sets.
+    fn buffer_size(code: &Code, sizes: &Sizes) -> usize {
+        aligned(sizes.tile.next_multiple_of(CHUNK) * code.lane) + 64
+    }
+
+    fn row_size(sizes: &Sizes) -> usize {
+        aligned(sizes.width.max(CHUNK) * 8)
+    }
+
+    /// Sixteen lanes and a total of the widest accumulator.
+    fn state_size(code: &Code, sizes: &Sizes) -> usize {
+        let widest = code.reductions.iter().map(|r| r.reducer.size).max().unwrap_or(0);
+        aligned(widest * sizes.width * (CHUNK + 1))
+    }
+
+    /// Bytes of scratch memory.
+    pub(super) fn size(code: &Code, buffers: usize, sizes: &Sizes) -> usize {
+        Self::parts(code, buffers, sizes).iter().sum()
+    }
+
+    /// A machine in this scratch memory, with the values of the launch computed.
+    ///
+    /// # Safety
+    /// `memory` is 64-byte aligned and valid for `size` bytes.
+    pub(super) unsafe fn new(
+        code: &'c Code,
+        buffers: usize,
+        sizes: &Sizes,
+        gathers: &'c [(usize, isize)],
+        memory: *mut u8,
+    ) -> Machine<'c> {
+        let parts = Self::parts(code, buffers, sizes);
+        let mut at = memory;
+        let mut next = |i: usize| {
+            let here = at;
+            // SAFETY: the parts add up to the size of the memory.
+            at = unsafe { at.add(parts[i]) };
+            here
+        };
+        Machine {
+            code,
+            slots: next(0).cast(),
+            views: next(1).cast(),
+            buffers: next(2),
+            spare: next(3),
+            rows: next(4),
+            states: next(5),
+            gathers,
+            buffer_size: Self::buffer_size(code, sizes),
+            row_size: Self::row_size(sizes),
+            state_size: Self::state_size(code, sizes),
+            width: sizes.width,
+        }
+    }
+
+    /// Computes the values of the launch.
+    ///
+    /// # Safety
+    /// The machine's memory is still its own.
+    pub(super) unsafe fn begin(&mut self, params: &[Scalar], extent: usize) {
+        // SAFETY: slots and row buffers are within the machine's memory; uniform steps touch no tensor.
+        unsafe {
+            for (slot, block) in &self.code.constants {
+                self.put(*slot, block.0.as_ptr().cast_mut(), 0);
+            }
+            for uniform in &self.code.uniforms {
+                let (value, dtype, dst, buffer) = match *uniform {
+                    Uniform::Param { param, dtype, dst, buffer } => (params[param as usize], dtype, dst, buffer),
+                    Uniform::Extent { dtype, dst, buffer } => (Scalar::Int(extent as i64), dtype, dst, buffer),
+                };
+                let at = self.row(buffer);
+                (at as *mut Block).write(Block::of(value, dtype));
+                self.put(dst, at, 0);
+            }
+            for step in &self.code.head {
+                if let Step::Compute { kernel, args, dst, buffer, round, .. } = *step {
+                    let at = self.row(buffer);
+                    let [a, b, c] = args.map(|s| self.slot(s).ptr);
+                    kernel(at, a, b, c, 0, CHUNK);
+                    if let Some(round) = round {
+                        round(at, at, at, at, 1, CHUNK);
+                    }
+                    self.put(dst, at, 0);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn slot(&self, slot: SlotId) -> Slot {
+        // SAFETY: slot numbers come from the compiler that counted them.
+        unsafe { *self.slots.add(slot as usize) }
+    }
+
+    #[inline(always)]
+    unsafe fn put(&mut self, slot: SlotId, ptr: *mut u8, step: usize) {
+        // SAFETY: as in `slot`.
+        unsafe { self.slots.add(slot as usize).write(Slot { ptr, step }) }
+    }
+
+    #[inline(always)]
+    fn buffer(&self, buffer: BufferId) -> *mut u8 {
+        // SAFETY: buffer numbers come from the compiler that counted them.
+        unsafe { self.buffers.add(buffer as usize * self.buffer_size) }
+    }
+
+    #[inline(always)]
+    fn row(&self, buffer: BufferId) -> *mut u8 {
+        // SAFETY: as in `buffer`.
+        unsafe { self.rows.add(buffer as usize * self.row_size) }
+    }
+
+    /// The sixteen lanes and, behind them, the total of a reduction.
+    pub(super) fn state(&self, reduction: u16) -> (*mut u8, *mut u8) {
+        let lanes = self.code.reductions[reduction as usize].reducer.size * self.width * CHUNK;
+        // SAFETY: within the states, which the compiler counted.
+        unsafe {
+            let state = self.states.add(reduction as usize * self.state_size);
+            (state, state.add(lanes))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn view(&self, view: u16) -> View {
+        // SAFETY: view numbers come from the compiler that counted them.
+        unsafe { *self.views.add(view as usize) }
+    }
+
+    /// The box of an access over a tile of even steps.
+    #[inline(always)]
+    unsafe fn box_of(&self, access: u16, tile: &Tile<'_>) -> Box2 {
+        // SAFETY: the positions of a tile lie in the access's buffer.
+        unsafe {
+            let view = self.view(access);
+            let size = self.code.movers[access as usize].size as isize;
+            let at = view.at.offset(tile.skip as isize * view.row_step * size);
+            Box2 { at, rows: tile.rows, cols: tile.cols, row_step: view.row_step, col_step: view.col_step }.line()
+        }
+    }
+
+    /// Runs steps over a tile. `ROWS` steps compute row values: into row buffers, one lane (as sixteen equal ones) or
+    /// `width` lanes.
+    ///
+    /// # Safety
+    /// Views point into the tensors so that each point of the tile is valid; steps belong to the code.
+    pub(super) unsafe fn run<const ROWS: bool>(
+        &mut self,
+        steps: &[Step],
+        tile: Tile<'_>,
+    ) -> Result<(), IndexOutOfRange> {
+        let n = tile.rows * tile.cols;
+        for step in steps {
+            // SAFETY: the caller's contract.
+            unsafe {
+                match *step {
+                    Step::Compute { kernel, args, dst, buffer, direct, round } => {
+                        let [a, b, c] = args.map(|s| self.slot(s));
+                        let steps = a.step | b.step << 1 | c.step << 2;
+                        let mut at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
+                        let mut count = n;
+                        if steps == 0 {
+                            count = CHUNK;
+                        } else if direct != NONE && tile.uneven.is_none() {
+                            let to = self.box_of(direct, &tile);
+                            if to.packed() {
+                                at = to.at;
+                            }
+                        }
+                        kernel(at, a.ptr, b.ptr, c.ptr, steps, count);
+                        if let Some(round) = round {
+                            round(at, at, at, at, 1, count);
+                        }
+                        self.put(dst, at, (steps != 0) as usize);
+                    }
+                    Step::Load { access, dst, buffer } => self.load::<ROWS>(access, dst, buffer, &tile),
+                    Step::Store { access, arg } => {
+                        let value = self.slot(arg);
+                        let (spare, lane) = (self.spare, self.code.movers[access as usize].lane);
+                        let mover = &self.code.movers[access as usize];
+                        self.pieces(access, &tile, |to, done| {
+                            let src = value.ptr.add(done * lane * value.step);
+                            if src != to.at || value.step == 0 {
+                                access::store(mover, to, src, value.step, spare);
+                            }
+                            Ok(())
+                        })?;
+                    }
+                    Step::Reduce { reduction, arg } => {
+                        let value = self.slot(arg);
+                        let add = self.code.reductions[reduction as usize].reducer.add;
+                        add(self.state(reduction).0, value.ptr, value.step, n, self.width, tile.skip as i64);
+                    }
+                    Step::Finish { reduction, dst, buffer, round } => {
+                        let at = self.row(buffer);
+                        let reducer = &self.code.reductions[reduction as usize].reducer;
+                        (reducer.finish)(self.state(reduction).1, at, self.width);
+                        if let Some(round) = round {
+                            round(at, at, at, at, 1, self.width.max(CHUNK));
+                        }
+                        self.put(dst, at, (self.width > 1) as usize);
+                    }
+                    Step::Spread { arg, dst, buffer, size } => {
+                        let value = self.slot(arg);
+                        if value.step == 0 {
+                            self.put(dst, value.ptr, 0);
+                        } else {
+                            let at = self.buffer(buffer);
+                            let line = tile.cols * size as usize;
+                            for r in 0..tile.rows {
+                                std::ptr::copy_nonoverlapping(value.ptr, at.add(r * line), line);
+                            }
+                            self.put(dst, at, 1);
+                        }
+                    }
+                    Step::Iota { view, dst, buffer } => self.iota::<ROWS>(view, dst, buffer, &tile),
+                    Step::Gather { access, dst, buffer, index, mask } => {
+                        let at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
+                        let mover = &self.code.movers[access as usize];
+                        let (index, mask) = (self.choice(index), self.choice(mask));
+                        let along = self.gathered(access);
+                        self.pieces(access, &tile, |from, done| {
+                            let from_here = |c: Choice, size| Choice { ptr: c.ptr.add(done * size * c.step), ..c };
+                            let (index, mask) = (index.map(|c| from_here(c, 8)), mask.map(|c| from_here(c, 1)));
+                            access::gather(mover, at.add(done * mover.lane), from, index, mask, along)
+                        })?;
+                        self.put(dst, at, 1);
+                        if ROWS && self.width == 1 {
+                            let lane = mover.lane;
+                            (1..CHUNK).for_each(|i| std::ptr::copy_nonoverlapping(at, at.add(i * lane), lane));
+                            self.put(dst, at, 0);
+                        }
+                    }
+                    Step::Scan { reduction, arg, dst, buffer, round } => {
+                        let value = self.slot(arg);
+                        let at = self.buffer(buffer);
+                        let scan = self.code.reductions[reduction as usize].reducer.scan;
+                        scan(self.state(reduction).1, at, value.ptr, value.step, n, self.width);
+                        if let Some(round) = round {
+                            round(at, at, at, at, 1, n);
+                        }
+                        self.put(dst, at, 1);
+                    }
+                    Step::Scatter { access, arg, index, add } => {
+                        let mover = &self.code.movers[access as usize];
+                        let (value, index) = (self.slot(arg), self.choice(index));
+                        let along = self.gathered(access);
+                        self.pieces(access, &tile, |to, done| {
+                            let src = Choice { ptr: value.ptr.add(done * mover.lane * value.step), step: value.step };
+                            let index = index.map(|c| Choice { ptr: c.ptr.add(done * 8 * c.step), ..c });
+                            access::scatter(mover, to, src, index, along, add)
+                        })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    unsafe fn choice(&self, slot: SlotId) -> Option<Choice> {
+        if slot == NONE {
+            return None;
+        }
+        // SAFETY: as in `slot`.
+        let slot = unsafe { self.slot(slot) };
+        Some(Choice { ptr: slot.ptr, step: slot.step })
+    }
+
+    fn gathered(&self, access: u16) -> Gathered {
+        let (extent, stride) = self.gathers.get(access as usize).copied().unwrap_or((0, 0));
+        Gathered { access, extent, stride }
+    }
+
+    #[inline(always)]
+    unsafe fn load<const ROWS: bool>(&mut self, access: u16, dst: SlotId, buffer: BufferId, tile: &Tile<'_>) {
+        let mover = &self.code.movers[access as usize];
+        let at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
+        // SAFETY: the positions of a tile lie in the access's buffer.
+        unsafe {
+            if let Some(uneven) = tile.uneven {
+                let axes = uneven.extents.len();
+                let steps = &uneven.steps[access as usize * axes..][..axes];
+                let flat = self.view(access).col_step == 0 || tile.cols == 1;
+                if flat && steps.iter().all(|&s| s == 0) {
+                    access::splat(mover, at, self.view(access).at);
+                    return self.put(dst, at, 0);
+                }
+                let loaded = self.pieces(access, tile, |from, done| {
+                    access::load(mover, at.add(done * mover.lane), from);
+                    Ok(())
+                });
+                debug_assert!(loaded.is_ok());
+                return self.put(dst, at, 1);
+            }
+            let from = self.box_of(access, tile);
+            let scalar = ROWS && self.width == 1;
+            if !scalar && from.packed() && mover.widen.is_none() {
+                self.put(dst, from.at, 1);
+            } else if scalar || from.constant() {
+                access::splat(mover, at, from.at);
+                self.put(dst, at, 0);
+            } else {
+                access::load(mover, at, from);
+                self.put(dst, at, 1);
+            }
+        }
+    }
+
+    unsafe fn iota<const ROWS: bool>(&mut self, view: u16, dst: SlotId, buffer: BufferId, tile: &Tile<'_>) {
+        let at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
+        // SAFETY: the buffer holds a tile of the code's widest lane.
+        unsafe {
+            let v = self.view(view);
+            let start = v.at as i64;
+            if let Some(uneven) = tile.uneven {
+                let mut done = 0;
+                for_lines(uneven, tile, |line, first, len| {
+                    let steps = &uneven.steps[view as usize * uneven.extents.len()..][..uneven.extents.len()];
+                    let (from, step) = position(uneven.extents, steps, line, first);
+                    access::iota(at.add(done * 8), start + from as i64, len, tile.cols, step, v.col_step);
+                    done += len * tile.cols;
+                });
+                return self.put(dst, at, 1);
+            }
+            let start = start + tile.skip as i64 * v.row_step as i64;
+            if ROWS && self.width == 1 {
+                access::iota(at, start, 1, CHUNK, 0, 0);
+                return self.put(dst, at, 0);
+            }
+            access::iota(at, start, tile.rows, tile.cols, v.row_step, v.col_step);
+            self.put(dst, at, 1);
+        }
+    }
+
+    /// Calls `each` with the boxes of even steps that make up the tile of an access, and the points before each.
+    #[inline(always)]
+    unsafe fn pieces(
+        &self,
+        access: u16,
+        tile: &Tile<'_>,
+        mut each: impl FnMut(Box2, usize) -> Result<(), IndexOutOfRange>,
+    ) -> Result<(), IndexOutOfRange> {
+        let Some(uneven) = tile.uneven else {
+            // SAFETY: the caller's contract.
+            return each(unsafe { self.box_of(access, tile) }, 0);
+        };
+        let axes = uneven.extents.len();
+        let steps = &uneven.steps[access as usize * axes..][..axes];
+        // SAFETY: the caller's contract.
+        let view = unsafe { self.view(access) };
+        let size = self.code.movers[access as usize].size as isize;
+        let mut done = 0;
+        let mut out = Ok(());
+        for_lines(uneven, tile, |line, first, len| {
+            if out.is_err() {
+                return;
+            }
+            let (from, row_step) = position(uneven.extents, steps, line, first);
+            // SAFETY: a point of the row, which lies in the access's buffer.
+            let at = unsafe { view.at.offset(from * size) };
+            let piece = Box2 { at, rows: len, cols: tile.cols, row_step, col_step: view.col_step };
+            out = each(piece.line(), done);
+            done += len * tile.cols;
+        });
+        out
+    }
+}
+
+/// Calls `each(line, first, len)` for the runs of a tile along the innermost axis: the number of the line, the first
+/// point in it, and how many.
+#[inline(always)]
+fn for_lines(uneven: &Uneven<'_>, tile: &Tile<'_>, mut each: impl FnMut(usize, usize, usize)) {
+    let inner = *uneven.extents.last().expect("invariant: uneven rows have at least two axes");
+    let (mut k, end) = (tile.skip, tile.skip + tile.rows);
+    while k < end {
+        let first = k % inner;
+        let len = (inner - first).min(end - k);
+        each(k / inner, first, len);
+        k += len;
+    }
+}
+
+/// The position of a point in a line, and the step along the line.
+#[inline(always)]
+fn position(extents: &[usize], steps: &[isize], mut line: usize, first: usize) -> (isize, isize) {
+    let last = extents.len() - 1;
+    let mut at = first as isize * steps[last];
+    for axis in (0..last).rev() {
+        at += (line % extents[axis]) as isize * steps[axis];
+        line /= extents[axis];
+    }
+    (at, steps[last])
+}
