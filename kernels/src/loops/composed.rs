@@ -2,7 +2,8 @@
 //!
 //! A `Composed` belongs to the region's shapes, not to any memory: `geometry` takes the layouts of one launch.
 
-use super::ir::{AccessGeometry, AccessId, AccessKind, Combine, Geometry, InstOp, Level, Program};
+use super::ir::{AccessGeometry, AccessId, AccessKind, Combine, Geometry, InstOp, Program};
+use super::sweeps::Sweeps;
 use crate::layout::Layout;
 use crate::shape::{Dims, Strides};
 use smallvec::SmallVec;
@@ -123,50 +124,17 @@ impl Composed {
             _ => false,
         });
         let Some(stored) = stored else { return false };
-        let times = times(&self.program);
+        let sweeps = Sweeps::of(&self.program);
         accesses(BufferRef::Input(input as u32)).all(|source| {
             self.maps[source] == self.maps[target]
                 && self.program.accesses[source].dtype == self.program.accesses[target].dtype
-                && last_read(&self.program, &times, AccessId(source as u32)) <= times[stored]
+                && sweeps.last_read(&self.program, AccessId(source as u32)) <= sweeps.time(stored)
         })
     }
 
     fn maps_rank(&self) -> usize {
         self.outer.len() + self.inner.len()
     }
-}
-
-/// When each instruction can run at the earliest: 2k for a Row value that sweep k (and later ones) can use, 2k + 1 for
-/// an Elem value in sweep k.
-fn times(program: &Program) -> Vec<u32> {
-    let mut times: Vec<u32> = Vec::with_capacity(program.insts.len());
-    for inst in &program.insts {
-        let ready = inst.op.operands().iter().map(|reg| times[reg.0 as usize]).max().unwrap_or(0);
-        times.push(match (&inst.op, inst.level) {
-            (InstOp::Reduce(..), _) => (ready | 1) + 1,
-            (InstOp::Scan(..), _) => (ready | 1) + 2,
-            (_, Level::Row) => ready + (ready & 1),
-            (_, Level::Elem) => ready | 1,
-        });
-    }
-    times
-}
-
-/// The last time at which anything that is not remembered between sweeps needs the access: what depends on it through
-/// Elem values is computed again in each sweep that uses it.
-fn last_read(program: &Program, times: &[u32], access: AccessId) -> u32 {
-    let mut depends = vec![false; program.insts.len()];
-    let mut last = 0;
-    for (i, inst) in program.insts.iter().enumerate() {
-        let loads = matches!(inst.op, InstOp::Load { access: a, .. } if a == access);
-        let through = |r: &super::ir::Reg| depends[r.0 as usize];
-        if loads || inst.op.operands().iter().any(through) {
-            let closes = matches!(inst.op, InstOp::Reduce(..));
-            last = last.max(if closes { times[i] - 1 } else { times[i] });
-            depends[i] = !closes;
-        }
-    }
-    last
 }
 
 /// Larger strides outward, judged by the outputs, then by the inputs.

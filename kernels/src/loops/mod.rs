@@ -14,6 +14,7 @@ mod composed;
 pub mod ir;
 pub mod reference;
 mod region;
+mod sweeps;
 pub mod text;
 pub mod verify;
 
@@ -21,4 +22,5 @@ pub use arithmetic::Precision;
 pub use composed::{BufferRef, Composed};
 pub use ir::*;
 pub use region::{Node, Region, Unfusible};
+pub use sweeps::Sweeps;
 pub use verify::{VerifyError, verify, verify_geometry};
