@@ -37,8 +37,10 @@ impl Region {
                 emitter.node(i, &node.kind, node.dtype)?;
             }
         }
-        for (i, output) in self.outputs.iter().enumerate() {
-            emitter.output(i, output);
+        // All reads precede all writes, so that at each point an output may replace an input that another one copies.
+        let stored: Vec<_> = (0..self.outputs.len()).map(|i| emitter.stored(i)).collect();
+        for (i, (value, index)) in stored.into_iter().enumerate() {
+            emitter.output(i, value, index);
         }
         let Emitter { program, buffers, maps, .. } = emitter;
         Ok(Composed {
@@ -190,16 +192,27 @@ impl Emitter<'_> {
         self.emit(InstOp::Load { access, index, mask }, dtype, level)
     }
 
-    fn output(&mut self, i: usize, output: &Output) {
-        let placed = &self.space.outputs[i];
-        let mut map = AxisMap::new(self.space.outer.len() + self.space.inner.len());
-        let (value, index, combine) = match *output {
-            Output::Store(value) => (self.operand(value, &placed.uses[0]), None, Combine::Set),
-            Output::Scatter { index, value, combine, .. } => {
-                let index = self.operand(index, &placed.uses[0]);
-                (self.operand(value, &placed.uses[1]), Some(index), combine)
+    /// The value of an output, and the index of a scattered one.
+    fn stored(&mut self, i: usize) -> (Reg, Option<Reg>) {
+        let space = self.space;
+        let uses = &space.outputs[i].uses;
+        match self.region.outputs[i] {
+            Output::Store(value) => (self.operand(value, &uses[0]), None),
+            Output::Scatter { index, value, .. } => {
+                let index = self.operand(index, &uses[0]);
+                (self.operand(value, &uses[1]), Some(index))
             }
+        }
+    }
+
+    fn output(&mut self, i: usize, value: Reg, index: Option<Reg>) {
+        let placed = &self.space.outputs[i];
+        let output = &self.region.outputs[i];
+        let combine = match output {
+            Output::Store(_) => Combine::Set,
+            Output::Scatter { combine, .. } => *combine,
         };
+        let mut map = AxisMap::new(self.space.outer.len() + self.space.inner.len());
         for (dim, &axis) in placed.own.iter().enumerate() {
             let skipped = match output {
                 Output::Store(_) => false,

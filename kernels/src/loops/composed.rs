@@ -125,11 +125,14 @@ impl Composed {
         });
         let Some(stored) = stored else { return false };
         let sweeps = Sweeps::of(&self.program);
-        accesses(BufferRef::Input(input as u32)).all(|source| {
-            self.maps[source] == self.maps[target]
-                && self.program.accesses[source].dtype == self.program.accesses[target].dtype
-                && sweeps.last_read(&self.program, AccessId(source as u32)) <= sweeps.time(stored)
-        })
+        let mut sources = accesses(BufferRef::Input(input as u32)).peekable();
+        // Of an input that is never read nothing is known here, not even its type.
+        sources.peek().is_some()
+            && sources.all(|source| {
+                self.maps[source] == self.maps[target]
+                    && self.program.accesses[source].dtype == self.program.accesses[target].dtype
+                    && sweeps.last_read(&self.program, AccessId(source as u32)) <= sweeps.time(stored)
+            })
     }
 
     fn maps_rank(&self) -> usize {

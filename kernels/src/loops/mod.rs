@@ -12,6 +12,10 @@ mod axes;
 mod compose;
 mod composed;
 pub mod ir;
+#[cfg(test)]
+mod naive;
+#[doc(hidden)]
+pub mod random;
 pub mod reference;
 mod region;
 mod sweeps;

@@ -300,7 +300,7 @@ fn function(op: ReduceOp) -> BinaryOp {
 }
 
 /// All `points` values combined in the canonical order, in the accumulator's type.
-fn reduce(
+pub(super) fn reduce(
     op: ReduceOp,
     dtype: DType,
     points: usize,
