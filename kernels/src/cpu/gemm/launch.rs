@@ -130,7 +130,6 @@ unsafe fn typed<E: Everywhere>(
 ) {
     let code = &E::CODE[level as usize];
     let steps = |g: &MatrixGeometry| Steps { row: g.row_stride, col: g.col_stride };
-    let transposed = |s: Steps| Steps { row: s.col, col: s.row };
     let batch = Batch {
         dims: gemm.batch.clone(),
         a: gemm.a.batch_strides.clone(),
@@ -157,10 +156,10 @@ unsafe fn typed<E: Everywhere>(
     if job.c_steps.col != 1 && job.c_steps.row == 1 {
         (job.m, job.n) = (job.n, job.m);
         (job.a, job.b) = (job.b, job.a);
-        (job.a_steps, job.b_steps) = (transposed(job.b_steps), transposed(job.a_steps));
+        (job.a_steps, job.b_steps) = (job.b_steps.transposed(), job.a_steps.transposed());
         (job.batch.a, job.batch.b) = (job.batch.b, job.batch.a);
-        job.c_steps = transposed(job.c_steps);
-        job.bias = job.bias.map(|(bias, steps)| (bias, transposed(steps)));
+        job.c_steps = job.c_steps.transposed();
+        job.bias = job.bias.map(|(bias, steps)| (bias, steps.transposed()));
     }
     merge_batch(&mut job);
     job.cut = cut(job.m, job.n, job.k, job.batch.dims.iter().product(), pool.threads(), code);

@@ -3,6 +3,7 @@
 //! A tile of `rows` x (2 vectors) of the result stays in registers while k advances. Six rows of two vectors fill the
 //! 16 registers of AVX2 (12 sums, 2 of b, 1 of a), fourteen rows the 32 of AVX-512.
 
+use super::transpose;
 use super::vector::{Number, Plain, Vector};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
@@ -24,6 +25,8 @@ pub(super) trait Machine<T: Number> {
     const TILES: &'static [Tile<T>];
     /// Rows of a packed: a block of a of this height and `BLOCK` columns is to stay in the second-level cache.
     const PACK_ROWS: usize;
+    /// Writes the `SQUARE` rows at `from` as columns at `to`; steps are between rows.
+    unsafe fn transpose(from: *const T, from_step: isize, to: *mut T, to_step: usize);
 }
 
 /// An instruction set; later ones include earlier ones.
@@ -84,15 +87,26 @@ unsafe fn tile<V: Vector, const R: usize>(
     // SAFETY: the caller vouches for R rows and k columns of a, k rows of b, R rows of c, and for the instructions.
     unsafe {
         let mut sums = [[V::splat(V::Item::ZERO); 2]; R];
-        for _ in 0..k {
-            let (left, right) = (V::load(b), V::load(b.add(V::LANES)));
-            for i in 0..R {
-                let x = V::splat(*a.offset(i as isize * a_row));
-                sums[i][0] = x.mul_add(left, sums[i][0]);
-                sums[i][1] = x.mul_add(right, sums[i][1]);
-            }
-            a = a.wrapping_offset(a_col);
-            b = b.wrapping_offset(b_row);
+        macro_rules! step {
+            ($sums:ident) => {
+                let (left, right) = (V::load(b), V::load(b.add(V::LANES)));
+                for (i, sum) in $sums.iter_mut().enumerate() {
+                    let x = V::splat(*a.offset(i as isize * a_row));
+                    sum[0] = x.mul_add(left, sum[0]);
+                    sum[1] = x.mul_add(right, sum[1]);
+                }
+                a = a.wrapping_offset(a_col);
+                b = b.wrapping_offset(b_row);
+            };
+        }
+        for _ in 0..k / 4 {
+            step!(sums);
+            step!(sums);
+            step!(sums);
+            step!(sums);
+        }
+        for _ in 0..k % 4 {
+            step!(sums);
         }
         for (i, [left, right]) in sums.into_iter().enumerate() {
             let to = c.offset(i as isize * c_row);
@@ -113,7 +127,7 @@ macro_rules! tiles {
 }
 
 macro_rules! machine {
-    ($machine:ident, $tile:ident, [$($feature:literal)?], $rows:literal, $counts:tt;
+    ($machine:ident, $tile:ident, [$($feature:literal)?], $transpose:ident, $rows:literal, $counts:tt;
         $($item:ty, $vector:ty, $pack_rows:literal;)*) => {
         $(#[target_feature(enable = $feature)])?
         unsafe fn $tile<V: Vector, const R: usize>(
@@ -130,7 +144,9 @@ macro_rules! machine {
             // SAFETY: the same contract.
             unsafe {
                 // Consecutive k in a row of a is the common case, and there the steps are constants.
-                if a_col == 1 {
+                if a_col == 1 && b_row == 2 * V::LANES as isize {
+                    tile::<V, R>(k, a, a_row, 1, b, 2 * V::LANES as isize, c, c_row, add)
+                } else if a_col == 1 {
                     tile::<V, R>(k, a, a_row, 1, b, b_row, c, c_row, add)
                 } else {
                     tile::<V, R>(k, a, a_row, a_col, b, b_row, c, c_row, add)
@@ -142,25 +158,30 @@ macro_rules! machine {
             const ROWS: usize = $rows;
             const TILES: &'static [Tile<$item>] = tiles!($tile, $vector, $counts);
             const PACK_ROWS: usize = $pack_rows;
+            #[inline(always)]
+            unsafe fn transpose(from: *const $item, from_step: isize, to: *mut $item, to_step: usize) {
+                // SAFETY: the same contract.
+                unsafe { transpose::$transpose(from, from_step, to, to_step) }
+            }
         })*
     };
 }
 
-machine! { Portable, tile_portable, [], 4, [1 2 3 4];
+machine! { Portable, tile_portable, [], plain, 4, [1 2 3 4];
     f32, Plain<f32, 4>, 128;
     f64, Plain<f64, 4>, 64;
     i32, Plain<i32, 4>, 128;
     i64, Plain<i64, 4>, 64;
 }
 #[cfg(target_arch = "x86_64")]
-machine! { Avx2, tile_avx2, ["avx2,fma"], 6, [1 2 3 4 5 6];
+machine! { Avx2, tile_avx2, ["avx2,fma"], avx2, 6, [1 2 3 4 5 6];
     f32, __m256, 252;
     f64, __m256d, 126;
     i32, Plain<i32, 8>, 252;
     i64, Plain<i64, 4>, 126;
 }
 #[cfg(target_arch = "x86_64")]
-machine! { Avx512, tile_avx512, ["avx2,fma,avx512f"], 14, [1 2 3 4 5 6 7 8 9 10 11 12 13 14];
+machine! { Avx512, tile_avx512, ["avx2,fma,avx512f"], avx2, 14, [1 2 3 4 5 6 7 8 9 10 11 12 13 14];
     f32, __m512, 448;
     f64, __m512d, 224;
     i32, Plain<i32, 16>, 448;

@@ -22,6 +22,7 @@ mod part;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod transpose;
 mod vector;
 
 use crate::cpu::threads::Pool;

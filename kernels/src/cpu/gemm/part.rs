@@ -6,7 +6,7 @@
 
 use super::element::Element;
 use super::machine::Machine;
-use super::pack::{self, PackedA, Steps};
+use super::pack::{self, Left, Steps};
 use super::scratch;
 use super::{Activation, BLOCK};
 use crate::shape::{Dims, Strides};
@@ -126,61 +126,68 @@ unsafe fn block<E: Element, M: Machine<E::Sum>>(job: &Job<E>, in_batch: usize, p
         (false, true) => rows,
         (false, false) => rows * panels,
     };
-    let a_len = if packs_a { pack::rows_len(rows, k_most, M::ROWS) } else { 0 }.next_multiple_of(16);
-    let b_len = (k_most * M::WIDTH).next_multiple_of(16);
-    let len = a_len + b_len + pending * M::WIDTH;
+    let a_len = if packs_a { pack::len_a(rows, k_most, M::ROWS) } else { 0 }.next_multiple_of(16);
+    let panel_len = (k_most * M::WIDTH).next_multiple_of(16);
+    let len = a_len + panel_len * panels.min(GROUP) + pending * M::WIDTH;
     scratch::with(len * size_of::<E::Sum>(), |buffer| {
         let a_buffer: *mut E::Sum = buffer.cast();
         let b_buffer = a_buffer.wrapping_add(a_len);
-        let sums = b_buffer.wrapping_add(b_len);
+        let sums = b_buffer.wrapping_add(panel_len * panels.min(GROUP));
         for k_block in 0..k_blocks {
             let p = k_block * BLOCK;
             let k = BLOCK.min(job.k - p);
             let from = a.wrapping_offset(p as isize * job.a_steps.col);
             let left = if packs_a {
                 // SAFETY: the buffer has been measured for it.
-                unsafe { pack::pack_a(from, job.a_steps, rows, k, M::ROWS, a_buffer) }
+                unsafe { pack::pack_a::<E, M>(from, job.a_steps, rows, k, a_buffer) }
             } else {
                 let Steps { row, col } = job.a_steps;
-                PackedA { start: from.cast(), row, col, tile: M::ROWS as isize * row }
+                Left { start: from.cast(), row, col, tile: M::ROWS as isize * row }
             };
-            for panel in 0..panels {
-                let j = panel * M::WIDTH;
-                let width = M::WIDTH.min(cols - j);
+            for first in (0..panels).step_by(GROUP) {
+                let group = GROUP.min(panels - first);
+                let j = first * M::WIDTH;
+                let width = (group * M::WIDTH).min(cols - j);
                 let from = b.wrapping_offset(p as isize * job.b_steps.row + j as isize * job.b_steps.col);
-                let (right, right_row) = if packs_b || width < M::WIDTH {
+                let (right, right_row, right_panel) = if packs_b || width % M::WIDTH != 0 {
                     // SAFETY: the buffer has been measured for it.
-                    unsafe { pack::pack_b(from, job.b_steps, k, width, M::WIDTH, b_buffer) };
-                    (b_buffer.cast_const(), M::WIDTH as isize)
+                    unsafe { pack::pack_b::<E, M>(from, job.b_steps, k, width, b_buffer) };
+                    (b_buffer.cast_const(), M::WIDTH as isize, k * M::WIDTH)
                 } else {
-                    (from.cast(), job.b_steps.row)
+                    (from.cast(), job.b_steps.row, M::WIDTH)
                 };
-                let keeps = in_place && width == M::WIDTH;
-                for i in (0..rows).step_by(M::ROWS) {
-                    let height = M::ROWS.min(rows - i);
-                    let to = c.wrapping_offset(i as isize * job.c_steps.row + j as isize * job.c_steps.col);
-                    let (sum, sum_row, add) = if keeps {
-                        (to.cast(), job.c_steps.row, k_block > 0 || job.accumulate)
-                    } else {
-                        let slot = match (k_blocks == 1, in_place) {
-                            (true, _) => 0,
-                            (false, true) => i,
-                            (false, false) => panel * rows + i,
+                for panel in 0..group {
+                    let j = j + panel * M::WIDTH;
+                    let width = M::WIDTH.min(cols - j);
+                    let right = right.wrapping_add(panel * right_panel);
+                    let keeps = in_place && width == M::WIDTH;
+                    for i in (0..rows).step_by(M::ROWS) {
+                        let height = M::ROWS.min(rows - i);
+                        let to =
+                            c.wrapping_offset(i as isize * job.c_steps.row + j as isize * job.c_steps.col);
+                        let (sum, sum_row, add) = if keeps {
+                            (to.cast(), job.c_steps.row, k_block > 0 || job.accumulate)
+                        } else {
+                            let slot = match (k_blocks == 1, in_place) {
+                                (true, _) => 0,
+                                (false, true) => i,
+                                (false, false) => (first + panel) * rows + i,
+                            };
+                            (sums.wrapping_add(slot * M::WIDTH), M::WIDTH as isize, k_block > 0)
                         };
-                        (sums.wrapping_add(slot * M::WIDTH), M::WIDTH as isize, k_block > 0)
-                    };
-                    let start = left.start.wrapping_offset((i / M::ROWS) as isize * left.tile);
-                    // SAFETY: a and b are packed or lie as the job says; the sums have room for the tile.
-                    unsafe {
-                        M::TILES[height - 1](
-                            k, start, left.row, left.col, right, right_row, sum, sum_row, add,
-                        )
-                    };
-                    let sums = (!keeps).then_some((sum.cast_const(), M::WIDTH));
-                    if k_block + 1 == k_blocks && (!keeps || job.has_epilogue()) {
-                        let tile = Place { i: top + i, j: edge + j, rows: height, cols: width };
-                        // SAFETY: the tile is a part of c and of the sums.
-                        unsafe { finish(job, sums, to, tile) };
+                        let start = left.start.wrapping_offset((i / M::ROWS) as isize * left.tile);
+                        // SAFETY: a and b are packed or lie as the job says; the sums have room for the tile.
+                        unsafe {
+                            M::TILES[height - 1](
+                                k, start, left.row, left.col, right, right_row, sum, sum_row, add,
+                            )
+                        };
+                        let sums = (!keeps).then_some((sum.cast_const(), M::WIDTH));
+                        if k_block + 1 == k_blocks && (!keeps || job.has_epilogue()) {
+                            let tile = Place { i: top + i, j: edge + j, rows: height, cols: width };
+                            // SAFETY: the tile is a part of c and of the sums.
+                            unsafe { finish(job, sums, to, tile) };
+                        }
                     }
                 }
             }
@@ -188,10 +195,14 @@ unsafe fn block<E: Element, M: Machine<E::Sum>>(job: &Job<E>, in_batch: usize, p
     });
 }
 
+/// Panels of b that are packed together: enough that a row of them is a few cache lines, which is what the processor
+/// fetches ahead; few enough that they stay in the second-level cache beside a.
+const GROUP: usize = 8;
+
 /// Whether a is copied before use. It is read in place where its rows are numbers that lie side by side, or if it is
 /// read only once.
 fn packs_a<E: Element>(steps: Steps, panels: usize) -> bool {
-    !E::IS_SUM || (steps.col != 1 && panels > 1)
+    !E::IS_SUM || panels >= if steps.col == 1 { 8 } else { 2 }
 }
 
 /// Whether b is copied before use. A panel that is read only a few times is read in place if it can be.
