@@ -34,6 +34,10 @@ type Destroy = unsafe extern "C" fn(*mut *mut c_void) -> c_int;
 impl Nvrtc {
     fn load() -> Option<Nvrtc> {
         libraries::candidates("nvrtc").iter().find_map(|path| {
+            for companion in libraries::companions(path, "nvrtc") {
+                // SAFETY: as below. Never closed: the compiler finds it by its name as long as it is loaded.
+                std::mem::forget(unsafe { Library::new(companion) });
+            }
             // SAFETY: loading runs the library's initialisers; these are NVIDIA's own files.
             unsafe { Library::new(path) }.ok().map(Nvrtc)
         })

@@ -4,7 +4,7 @@
 //! of them; it knows only how types are spelled, when a result is rounded, and how memory is reached.
 
 use crate::dtype::{DType, Scalar};
-use crate::loops::{BinaryOp, Combine, Inst, InstOp, Program, Reg, ReduceOp, UnaryOp};
+use crate::loops::{BinaryOp, Combine, Inst, InstOp, Program, ReduceOp, Reg, UnaryOp};
 
 /// Where an instruction finds the streams, and under which condition it may touch memory.
 pub struct Place<'a> {
@@ -195,9 +195,7 @@ pub fn store(program: &Program, inst: &Inst, place: &Place, stream: usize) -> St
     }
     let stored = match combine {
         Combine::Set => format!("r{}", value.0),
-        Combine::Add => {
-            rounded(dtype, format!("op_add(load_{name}({pointer}, {at}), r{})", value.0))
-        }
+        Combine::Add => rounded(dtype, format!("op_add(load_{name}({pointer}, {at}), r{})", value.0)),
     };
     let write = format!("store_{name}({pointer}, {at}, {stored});");
     match conditions.is_empty() {

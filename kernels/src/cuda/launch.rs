@@ -33,7 +33,9 @@ pub enum LaunchError {
         rank: usize,
     },
     /// The program has too many accesses for one kernel.
-    #[error("the kernel would take {bytes} bytes of arguments, and a device takes at most {MAX_ARGUMENT_BYTES}")]
+    #[error(
+        "the kernel would take {bytes} bytes of arguments, and a device takes at most {MAX_ARGUMENT_BYTES}"
+    )]
     ArgumentsTooLarge {
         /// Bytes of the argument block.
         bytes: usize,
@@ -78,7 +80,11 @@ const VECTOR_AT: usize = 44;
 
 impl LaunchPlan {
     /// The plan for a source that was made from this program.
-    pub fn new(source: &CudaSource, program: &Program, geometry: &Geometry) -> Result<LaunchPlan, LaunchError> {
+    pub fn new(
+        source: &CudaSource,
+        program: &Program,
+        geometry: &Geometry,
+    ) -> Result<LaunchPlan, LaunchError> {
         let count = |what, expected, found| match expected == found {
             true => Ok(()),
             false => Err(LaunchError::CountDiffers { what, expected, found }),
@@ -313,7 +319,14 @@ struct Threads {
 }
 
 impl Threads {
-    fn of(class: &Class, program: &Program, outer: &[Axis], inner: &[Axis], rows: usize, width: usize) -> Threads {
+    fn of(
+        class: &Class,
+        program: &Program,
+        outer: &[Axis],
+        inner: &[Axis],
+        rows: usize,
+        width: usize,
+    ) -> Threads {
         let (lockstep, ordered) = match *class {
             Class::Map { .. } => {
                 let grid = if width == 0 { 0 } else { rows.div_ceil(MAP_THREADS).min(MAX_GRID) };

@@ -27,6 +27,20 @@ pub fn candidates(stem: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Libraries of the same folder that have to be loaded before `library`, since it opens them by name only and the
+/// loader does not look into a package's folder: NVRTC's built-in functions, and cuBLASLt for cuBLAS.
+pub fn companions(library: &Path, stem: &str) -> Vec<PathBuf> {
+    let first = match stem {
+        "nvrtc" => "nvrtc-builtins",
+        "cublas" => "cublasLt",
+        _ => return Vec::new(),
+    };
+    match library.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => versions(folder, first),
+        _ => Vec::new(),
+    }
+}
+
 /// Every folder that may hold a library, in order of preference.
 fn folders() -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = Vec::new();

@@ -97,8 +97,7 @@ fn points(text: &mut String, program: &Program, streams: &Streams, ordered: bool
     let mut stores = String::new();
     for (i, inst) in program.insts.iter().enumerate() {
         if let InstOp::Store { access, .. } = inst.op {
-            let _ =
-                writeln!(stores, "{indent}{}", emit::store(program, inst, &place, access.0 as usize));
+            let _ = writeln!(stores, "{indent}{}", emit::store(program, inst, &place, access.0 as usize));
         } else {
             statement(text, program, streams, i, &place, &indent);
         }

@@ -23,8 +23,14 @@ use streams::Streams;
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
 /// The options under which the text means what the loop language says: no contraction, exact division and square root.
-pub const COMPILE_OPTIONS: &[&str] =
-    &["--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--std=c++17"];
+pub const COMPILE_OPTIONS: &[&str] = &[
+    "--fmad=false",
+    "--prec-div=true",
+    "--prec-sqrt=true",
+    "--ftz=false",
+    "--std=c++17",
+    "--disable-warnings",
+];
 
 /// One kernel's text; `PRELUDE` comes before it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,6 +10,8 @@ typedef unsigned long long u64;
 typedef long long i64;
 
 #define DEVICE static __device__ __forceinline__
+// Long functions stay functions: a kernel that repeats one for every element of a pack would compile for a second.
+#define OUTLINE static __device__ __noinline__
 #define LANES 16
 #define BLOCK 4096
 
@@ -59,19 +61,6 @@ DEVICE u16 bf16_of_f32(float x) {
 DEVICE float round_f16(float x) { return f32_of_f16(f16_of_f32(x)); }
 DEVICE float round_bf16(float x) { return f32_of_bf16(bf16_of_f32(x)); }
 
-// A double to the narrower float that keeps what the second rounding of double -> f32 -> half needs: round to odd.
-DEVICE float f32_to_odd(double x) {
-    const float near = (float)x;
-    const double back = (double)near;
-    if (back == x || x != x || near - near != 0.0f) return near;
-    u32 bits = bits_of_f32(near);
-    if (bits & 1u) return near;
-    // Even and inexact: the neighbour on x's side is the odd one.
-    const bool outward = (x < 0 ? -x : x) > (back < 0 ? -back : back);
-    if (bits << 1 == 0u) return f32_of_bits((x < 0 ? 0x80000000u : 0u) | 1u);
-    return f32_of_bits(outward ? bits + 1u : bits - 1u);
-}
-
 // --- conversions --------------------------------------------------------------------------------------------------
 
 DEVICE i64 i64_of(double x) {
@@ -90,10 +79,9 @@ template <class T> DEVICE u8 u8_of(T x) { return (u8)(u64)i64_of(x); }
 template <class T> DEVICE bool bool_of(T x) { return x != (T)0; }
 template <class T> DEVICE double f64_of(T x) { return (double)x; }
 template <class T> DEVICE float f32_of(T x) { return (float)x; }
-DEVICE float f16_of(float x) { return round_f16(x); }
-DEVICE float bf16_of(float x) { return round_bf16(x); }
-template <class T> DEVICE float f16_of(T x) { return round_f16(f32_to_odd((double)x)); }
-template <class T> DEVICE float bf16_of(T x) { return round_bf16(f32_to_odd((double)x)); }
+// Through f32, as torch does it; a direct conversion would differ where both roundings meet a tie.
+template <class T> DEVICE float f16_of(T x) { return round_f16((float)x); }
+template <class T> DEVICE float bf16_of(T x) { return round_bf16((float)x); }
 
 // --- functions of one value ---------------------------------------------------------------------------------------
 
@@ -118,6 +106,12 @@ DEVICE float op_uniform(int bits) { return (float)((u32)bits >> 8) * 5.960464477
 #define FLOAT_FUNCTION(name, single, full) \
     DEVICE float op_##name(float x) { return single; } \
     DEVICE double op_##name(double x) { return full; }
+#define LONG_FUNCTION(name, single, full) \
+    DEVICE float op_##name(float x) { return single; } \
+    OUTLINE double op_##name(double x) { return full; }
+#define LONGER_FUNCTION(name, single, full) \
+    OUTLINE float op_##name(float x) { return single; } \
+    OUTLINE double op_##name(double x) { return full; }
 FLOAT_FUNCTION(floor, floorf(x), floor(x))
 FLOAT_FUNCTION(ceil, ceilf(x), ceil(x))
 FLOAT_FUNCTION(trunc, truncf(x), trunc(x))
@@ -125,20 +119,20 @@ FLOAT_FUNCTION(round, rintf(x), rint(x))
 FLOAT_FUNCTION(sqrt, sqrtf(x), sqrt(x))
 FLOAT_FUNCTION(rsqrt, 1.0f / sqrtf(x), 1.0 / sqrt(x))
 FLOAT_FUNCTION(recip, 1.0f / x, 1.0 / x)
-FLOAT_FUNCTION(exp, expf(x), exp(x))
-FLOAT_FUNCTION(exp2, exp2f(x), exp2(x))
-FLOAT_FUNCTION(expm1, expm1f(x), expm1(x))
-FLOAT_FUNCTION(log, logf(x), log(x))
-FLOAT_FUNCTION(log2, log2f(x), log2(x))
-FLOAT_FUNCTION(log10, log10f(x), log10(x))
-FLOAT_FUNCTION(log1p, log1pf(x), log1p(x))
-FLOAT_FUNCTION(sin, sinf(x), sin(x))
-FLOAT_FUNCTION(cos, cosf(x), cos(x))
-FLOAT_FUNCTION(tan, tanf(x), tan(x))
-FLOAT_FUNCTION(atan, atanf(x), atan(x))
-FLOAT_FUNCTION(tanh, tanhf(x), tanh(x))
-FLOAT_FUNCTION(erf, erff(x), erf(x))
-FLOAT_FUNCTION(erfc, erfcf(x), erfc(x))
+LONG_FUNCTION(exp, expf(x), exp(x))
+LONG_FUNCTION(exp2, exp2f(x), exp2(x))
+LONG_FUNCTION(expm1, expm1f(x), expm1(x))
+LONG_FUNCTION(log, logf(x), log(x))
+LONG_FUNCTION(log2, log2f(x), log2(x))
+LONG_FUNCTION(log10, log10f(x), log10(x))
+LONG_FUNCTION(log1p, log1pf(x), log1p(x))
+LONGER_FUNCTION(sin, sinf(x), sin(x))
+LONGER_FUNCTION(cos, cosf(x), cos(x))
+LONGER_FUNCTION(tan, tanf(x), tan(x))
+LONG_FUNCTION(atan, atanf(x), atan(x))
+LONG_FUNCTION(tanh, tanhf(x), tanh(x))
+LONG_FUNCTION(erf, erff(x), erf(x))
+LONGER_FUNCTION(erfc, erfcf(x), erfc(x))
 // With e^-|x| the intermediate never overflows, so the lower tail keeps its denormals.
 template <class T> DEVICE T op_sigmoid(T x) {
     const T e = op_exp(-op_abs(x));
@@ -177,18 +171,18 @@ DEVICE u8 op_rem(u8 a, u8 b) { return op_fmod(a, b); }
 DEVICE u8 op_floordiv(u8 a, u8 b) { return op_truncdiv(a, b); }
 #define FLOAT_DIVISION(T, f) \
     DEVICE T op_truncdiv(T a, T b) { return trunc##f(a / b); } \
-    DEVICE T op_fmod(T a, T b) { return fmod##f(a, b); } \
+    OUTLINE T op_fmod(T a, T b) { return fmod##f(a, b); } \
     DEVICE T op_rem(T a, T b) { \
-        const T r = fmod##f(a, b); \
+        const T r = op_fmod(a, b); \
         return r != (T)0 && ((r < (T)0) != (b < (T)0)) ? r + b : r; \
     } \
     DEVICE T op_floordiv(T a, T b) { return floor##f(a / b); } \
-    DEVICE T op_pow(T a, T b) { return pow##f(a, b); } \
-    DEVICE T op_atan2(T a, T b) { return atan2##f(a, b); }
+    OUTLINE T op_pow(T a, T b) { return pow##f(a, b); } \
+    OUTLINE T op_atan2(T a, T b) { return atan2##f(a, b); }
 FLOAT_DIVISION(float, f)
 FLOAT_DIVISION(double, )
 
-template <class T> DEVICE T op_pow(T a, T b) {
+template <class T> OUTLINE T op_pow(T a, T b) {
     if (b < (T)0) return a == (T)1 ? (T)1 : a == (T)-1 ? ((b & (T)1) ? (T)-1 : (T)1) : (T)0;
     T result = (T)1;
     for (; b != (T)0; b = (T)(b >> 1)) {

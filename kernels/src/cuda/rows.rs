@@ -133,11 +133,11 @@ impl Rows<'_> {
             self.line(8, &format!("{kind}::State t{i} = {kind}::start();"));
         }
         for (i, kind) in &scans {
-            self.line(8, &format!("{kind}::State c{i} = {kind}::start();"));
+            self.line(8, &format!("{kind}::State c{i}_{sweep} = {kind}::start();"));
         }
         if reductions.is_empty() && !self.lockstep {
             self.line(8, "for (i64 k = thread; k < count; k += g.threads) {");
-            self.body(&body, &reductions, 12, None);
+            self.body(sweep, &body, &reductions, 12, None);
             self.line(8, "}");
         } else {
             self.line(8, "for (i64 round = 0; round < blocks; round += groups) {");
@@ -151,17 +151,16 @@ impl Rows<'_> {
                 self.line(12, "for (i64 step = begin; step < end; step += LANES) {");
                 self.line(16, "const i64 k = step + lane;");
                 self.line(16, "const bool live = active && k < end;");
-                self.body(&body, &reductions, 16, Some("live"));
+                self.body(sweep, &body, &reductions, 16, Some("live"));
             } else {
                 self.line(12, "const i64 end = smaller(count, begin + BLOCK);");
                 self.text.push_str("#pragma unroll 4\n");
                 self.line(12, "for (i64 k = begin + lane; k < end; k += LANES) {");
-                self.body(&body, &reductions, 16, None);
+                self.body(sweep, &body, &reductions, 16, None);
             }
             self.line(12, "}");
             for (i, kind) in &reductions {
-                let call =
-                    format!("fold<{kind}>(t{i}, a{i}, slots, home, thread, groups, round, blocks);");
+                let call = format!("fold<{kind}>(t{i}, a{i}, slots, home, thread, groups, round, blocks);");
                 self.line(12, &call);
             }
             self.line(8, "}");
@@ -174,7 +173,14 @@ impl Rows<'_> {
     }
 
     /// What happens at point `k`.
-    fn body(&mut self, body: &[usize], reductions: &[(usize, String)], indent: usize, guard: Option<&str>) {
+    fn body(
+        &mut self,
+        sweep: u32,
+        body: &[usize],
+        reductions: &[(usize, String)],
+        indent: usize,
+        guard: Option<&str>,
+    ) {
         let mut used: Vec<usize> =
             body.iter().filter_map(|&i| self.streams.used_by(&self.program.insts[i].op)).collect();
         used.sort_unstable();
@@ -201,7 +207,7 @@ impl Rows<'_> {
                 InstOp::Scan(op, a) => {
                     let kind = emit::reduction(op, self.program.inst(a).dtype);
                     let call = format!(
-                        "scan<{kind}>(c{i}, r{}, slots, home, lane, (int)smaller(LANES, end - step))",
+                        "scan<{kind}>(c{i}_{sweep}, r{}, slots, home, lane, (int)smaller(LANES, end - step))",
                         a.0
                     );
                     let value = emit::rounded(inst.dtype, call);

@@ -50,7 +50,10 @@ impl Streams {
 
     /// The number of a stream in the argument block.
     pub fn position(&self, stream: Stream) -> usize {
-        self.0.iter().position(|&s| s == stream).expect("invariant: a program's streams were collected from it")
+        self.0
+            .iter()
+            .position(|&s| s == stream)
+            .expect("invariant: a program's streams were collected from it")
     }
 
     /// The stream that an instruction reads, if any.

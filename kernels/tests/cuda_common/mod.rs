@@ -211,11 +211,7 @@ fn masked() -> Program {
     let i = p.push(InstOp::Index(0), DType::I64, Level::Row);
     let j = p.push(InstOp::Index(1), DType::I64, Level::Row);
     let below = p.push(InstOp::Binary(BinaryOp::Le, j, i), DType::Bool, Level::Elem);
-    let x = p.push(
-        InstOp::Load { access: source, index: None, mask: Some(below) },
-        DType::BF16,
-        Level::Elem,
-    );
+    let x = p.push(InstOp::Load { access: source, index: None, mask: Some(below) }, DType::BF16, Level::Elem);
     let x = p.push(InstOp::Binary(BinaryOp::Mul, x, x), DType::BF16, Level::Elem);
     store(&mut p, x, Level::Elem);
     store(&mut p, below, Level::Elem);
