@@ -142,14 +142,16 @@ unsafe fn pack<E: Copy>(dst: *mut u8, from: Box2) {
             for c in 0..cols {
                 let line = src.offset(c as isize * col_step);
                 for r in 0..rows {
-                    dst.add(r * cols + c).write_unaligned(line.offset(r as isize * row_step).read_unaligned());
+                    dst.add(r * cols + c)
+                        .write_unaligned(line.offset(r as isize * row_step).read_unaligned());
                 }
             }
         } else {
             for r in 0..rows {
                 let line = src.offset(r as isize * row_step);
                 for c in 0..cols {
-                    dst.add(r * cols + c).write_unaligned(line.offset(c as isize * col_step).read_unaligned());
+                    dst.add(r * cols + c)
+                        .write_unaligned(line.offset(c as isize * col_step).read_unaligned());
                 }
             }
         }
@@ -353,7 +355,14 @@ unsafe fn put(mover: &Mover, at: *mut u8, value: *const u8, add: bool) {
 ///
 /// # Safety
 /// `dst` is valid for as many i64 lanes.
-pub(super) unsafe fn iota(dst: *mut u8, start: i64, rows: usize, cols: usize, row_step: isize, col_step: isize) {
+pub(super) unsafe fn iota(
+    dst: *mut u8,
+    start: i64,
+    rows: usize,
+    cols: usize,
+    row_step: isize,
+    col_step: isize,
+) {
     let dst = dst as *mut i64;
     for r in 0..rows {
         let base = start + r as i64 * row_step as i64;

@@ -123,12 +123,16 @@ impl<'p> Compiler<'p> {
             .iter()
             .map(|access| {
                 let (widen, narrow, round) = match access.dtype {
-                    DType::F16 => {
-                        (Some(tables::half::load_f16(isa)), Some(tables::half::store_f16(isa)), rounder(access.dtype, isa))
-                    }
-                    DType::BF16 => {
-                        (Some(tables::half::load_bf16(isa)), Some(tables::half::store_bf16(isa)), rounder(access.dtype, isa))
-                    }
+                    DType::F16 => (
+                        Some(tables::half::load_f16(isa)),
+                        Some(tables::half::store_f16(isa)),
+                        rounder(access.dtype, isa),
+                    ),
+                    DType::BF16 => (
+                        Some(tables::half::load_bf16(isa)),
+                        Some(tables::half::store_bf16(isa)),
+                        rounder(access.dtype, isa),
+                    ),
                     _ => (None, None, None),
                 };
                 Mover {
@@ -247,7 +251,8 @@ impl<'p> Compiler<'p> {
         let n = self.program.insts.len();
         self.code.map = self.map;
         self.code.head = self.uniforms()?;
-        let last_stage = (0..n).filter(|&i| self.class[i] != Class::Dead).map(|i| self.stage[i]).max().unwrap_or(0);
+        let last_stage =
+            (0..n).filter(|&i| self.class[i] != Class::Dead).map(|i| self.stage[i]).max().unwrap_or(0);
         // The stage of a reduction's result exceeds the pass that makes it by one.
         let passes = (0..n)
             .filter(|&i| self.class[i] == Class::Elem)
@@ -259,7 +264,11 @@ impl<'p> Compiler<'p> {
         let roots = self.roots(passes);
         self.reductions()?;
         let rows: Vec<Vec<usize>> = (0..=last_stage.max(passes))
-            .map(|s| (0..n).filter(|&i| self.class[i] == Class::Row && self.stage[i] == s && !self.is_store(i)).collect())
+            .map(|s| {
+                (0..n)
+                    .filter(|&i| self.class[i] == Class::Row && self.stage[i] == s && !self.is_store(i))
+                    .collect()
+            })
             .collect();
         for &i in rows.iter().flatten() {
             self.buffer[i] = self.row_buffer();
@@ -287,7 +296,8 @@ impl<'p> Compiler<'p> {
         }
         self.code.kept = self.plan(&lists, &row_steps, last.clone(), true)?;
         if passes > 1 {
-            let lists: Vec<Vec<usize>> = roots.iter().map(|wanted| self.closure(wanted, &vec![false; n])).collect();
+            let lists: Vec<Vec<usize>> =
+                roots.iter().map(|wanted| self.closure(wanted, &vec![false; n])).collect();
             self.code.streamed = Some(self.plan(&lists, &row_steps, last, false)?);
         }
         Ok(self.code)
@@ -314,7 +324,12 @@ impl<'p> Compiler<'p> {
                 InstOp::Const(value) => self.code.constants.push((dst, Block::of(value, inst.dtype))),
                 InstOp::Param(p) => {
                     let buffer = self.row_buffer();
-                    self.code.uniforms.push(Uniform::Param { param: p as u16, dtype: inst.dtype, dst, buffer });
+                    self.code.uniforms.push(Uniform::Param {
+                        param: p as u16,
+                        dtype: inst.dtype,
+                        dst,
+                        buffer,
+                    });
                 }
                 InstOp::Extent => {
                     let buffer = self.row_buffer();
@@ -353,14 +368,25 @@ impl<'p> Compiler<'p> {
     fn row_step(&mut self, i: usize, steps: &mut Vec<Step>) -> Result<(), CompileError> {
         if self.is_reduce(i) {
             let round = rounder(self.program.insts[i].dtype, self.isa);
-            steps.push(Step::Finish { reduction: self.reduction[i], dst: i as SlotId, buffer: self.buffer[i], round });
+            steps.push(Step::Finish {
+                reduction: self.reduction[i],
+                dst: i as SlotId,
+                buffer: self.buffer[i],
+                round,
+            });
             return Ok(());
         }
         self.compute_step(i, false, NONE, steps)
     }
 
     /// The step of any instruction but a reduction, with operands of the tile (`elem`) or of the row.
-    pub(super) fn compute_step(&mut self, i: usize, elem: bool, direct: u16, steps: &mut Vec<Step>) -> Result<(), CompileError> {
+    pub(super) fn compute_step(
+        &mut self,
+        i: usize,
+        elem: bool,
+        direct: u16,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), CompileError> {
         let inst = &self.program.insts[i];
         let (dst, buffer, isa) = (i as SlotId, self.buffer[i], self.isa);
         let slot = |r: Reg| match elem && self.class[r.0 as usize] == Class::Row {
@@ -387,11 +413,13 @@ impl<'p> Compiler<'p> {
         }
         let step = match inst.op {
             InstOp::Unary(op, a) => {
-                let kernel = tables::unary(op, self.inst(a).dtype, isa).ok_or_else(|| undefined(op.name(), a))?;
+                let kernel =
+                    tables::unary(op, self.inst(a).dtype, isa).ok_or_else(|| undefined(op.name(), a))?;
                 compute(kernel, [slot(a); 3], tables::unary_rounds(op) && op != UnaryOp::Uniform)
             }
             InstOp::Binary(op, a, b) => {
-                let kernel = tables::binary(op, self.inst(a).dtype, isa).ok_or_else(|| undefined(op.name(), a))?;
+                let kernel =
+                    tables::binary(op, self.inst(a).dtype, isa).ok_or_else(|| undefined(op.name(), a))?;
                 compute(kernel, [slot(a), slot(b), slot(a)], tables::binary_rounds(op))
             }
             InstOp::Select(p, a, b) => {
@@ -401,10 +429,16 @@ impl<'p> Compiler<'p> {
                 Cast::Convert(kernel) => compute(kernel, [slot(a); 3], false),
                 Cast::Nothing => compute(tables::copy(Lane::of(inst.dtype), isa), [slot(a); 3], false),
             },
-            InstOp::Load { access, index: None, mask: None } => Step::Load { access: access.0 as u16, dst, buffer },
-            InstOp::Load { access, index, mask } => {
-                Step::Gather { access: access.0 as u16, dst, buffer, index: optional(index), mask: optional(mask) }
+            InstOp::Load { access, index: None, mask: None } => {
+                Step::Load { access: access.0 as u16, dst, buffer }
             }
+            InstOp::Load { access, index, mask } => Step::Gather {
+                access: access.0 as u16,
+                dst,
+                buffer,
+                index: optional(index),
+                mask: optional(mask),
+            },
             InstOp::Index(axis) => {
                 let view = self.affine(Affine::Axis(axis));
                 Step::Iota { view, dst, buffer }
@@ -425,9 +459,13 @@ impl<'p> Compiler<'p> {
                     round: None,
                 }
             }
-            InstOp::Scan(_, a) => {
-                Step::Scan { reduction: self.reduction[i], arg: slot(a), dst, buffer, round: rounder(inst.dtype, isa) }
-            }
+            InstOp::Scan(_, a) => Step::Scan {
+                reduction: self.reduction[i],
+                arg: slot(a),
+                dst,
+                buffer,
+                round: rounder(inst.dtype, isa),
+            },
             InstOp::Store { access, value, index, combine } => {
                 let (access, arg) = (access.0 as u16, slot(value));
                 if index.is_none() && combine == Combine::Set {

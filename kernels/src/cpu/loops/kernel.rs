@@ -142,14 +142,7 @@ unsafe fn chunk<K: Body, T: Target>(dst: *mut K::R, a: *const K::A, b: *const K:
 
 /// # Safety
 /// As `Kernel`.
-unsafe fn portable<K: Body>(
-    d: *mut u8,
-    a: *const u8,
-    b: *const u8,
-    c: *const u8,
-    steps: usize,
-    n: usize,
-) {
+unsafe fn portable<K: Body>(d: *mut u8, a: *const u8, b: *const u8, c: *const u8, steps: usize, n: usize) {
     // SAFETY: the caller's contract.
     unsafe { drive::<K, isa::Portable>(d, a, b, c, steps, n) }
 }

@@ -152,8 +152,12 @@ impl<'c> Machine<'c> {
             }
             for uniform in &self.code.uniforms {
                 let (value, dtype, dst, buffer) = match *uniform {
-                    Uniform::Param { param, dtype, dst, buffer } => (params[param as usize], dtype, dst, buffer),
-                    Uniform::Extent { dtype, dst, buffer } => (Scalar::Int(extent as i64), dtype, dst, buffer),
+                    Uniform::Param { param, dtype, dst, buffer } => {
+                        (params[param as usize], dtype, dst, buffer)
+                    }
+                    Uniform::Extent { dtype, dst, buffer } => {
+                        (Scalar::Int(extent as i64), dtype, dst, buffer)
+                    }
                 };
                 let at = self.row(buffer);
                 (at as *mut Block).write(Block::of(value, dtype));
@@ -221,7 +225,8 @@ impl<'c> Machine<'c> {
             let view = self.view(access);
             let size = self.code.movers[access as usize].size as isize;
             let at = view.at.offset(tile.skip as isize * view.row_step * size);
-            Box2 { at, rows: tile.rows, cols: tile.cols, row_step: view.row_step, col_step: view.col_step }.line()
+            Box2 { at, rows: tile.rows, cols: tile.cols, row_step: view.row_step, col_step: view.col_step }
+                .line()
         }
     }
 
@@ -306,14 +311,17 @@ impl<'c> Machine<'c> {
                         let (index, mask) = (self.choice(index), self.choice(mask));
                         let along = self.gathered(access);
                         self.pieces(access, &tile, |from, done| {
-                            let from_here = |c: Choice, size| Choice { ptr: c.ptr.add(done * size * c.step), ..c };
-                            let (index, mask) = (index.map(|c| from_here(c, 8)), mask.map(|c| from_here(c, 1)));
+                            let from_here =
+                                |c: Choice, size| Choice { ptr: c.ptr.add(done * size * c.step), ..c };
+                            let (index, mask) =
+                                (index.map(|c| from_here(c, 8)), mask.map(|c| from_here(c, 1)));
                             access::gather(mover, at.add(done * mover.lane), from, index, mask, along)
                         })?;
                         self.put(dst, at, 1);
                         if ROWS && self.width == 1 {
                             let lane = mover.lane;
-                            (1..CHUNK).for_each(|i| std::ptr::copy_nonoverlapping(at, at.add(i * lane), lane));
+                            (1..CHUNK)
+                                .for_each(|i| std::ptr::copy_nonoverlapping(at, at.add(i * lane), lane));
                             self.put(dst, at, 0);
                         }
                     }
@@ -332,7 +340,10 @@ impl<'c> Machine<'c> {
                         let (value, index) = (self.slot(arg), self.choice(index));
                         let along = self.gathered(access);
                         self.pieces(access, &tile, |to, done| {
-                            let src = Choice { ptr: value.ptr.add(done * mover.lane * value.step), step: value.step };
+                            let src = Choice {
+                                ptr: value.ptr.add(done * mover.lane * value.step),
+                                step: value.step,
+                            };
                             let index = index.map(|c| Choice { ptr: c.ptr.add(done * 8 * c.step), ..c });
                             access::scatter(mover, to, src, index, along, add)
                         })?;

@@ -34,7 +34,9 @@ impl Cut {
     fn new(code: &Code, space: &Space) -> Cut {
         let axes = &space.outer;
         let unit = |axis: usize| {
-            let weigh = |(v, m): (usize, &super::plan::Mover)| (axes.step(v, axis) == 1) as usize * (1 + m.written as usize);
+            let weigh = |(v, m): (usize, &super::plan::Mover)| {
+                (axes.step(v, axis) == 1) as usize * (1 + m.written as usize)
+            };
             code.movers.iter().enumerate().map(weigh).sum::<usize>()
         };
         let last = axes.len().checked_sub(1);
@@ -43,7 +45,8 @@ impl Cut {
             other => other,
         };
         let remaining = (0..axes.len()).filter(|&a| Some(a) != col_axis);
-        let crossing = remaining.clone().filter(|&a| !code.sequential && unit(a) > 0).max_by_key(|&a| (unit(a), a));
+        let crossing =
+            remaining.clone().filter(|&a| !code.sequential && unit(a) > 0).max_by_key(|&a| (unit(a), a));
         let row_axis = crossing.or(remaining.max());
         let extent = |axis: Option<usize>| axis.map_or(1, |a| axes.extents[a]);
         let (row_extent, col_extent) = (extent(row_axis), extent(col_axis));

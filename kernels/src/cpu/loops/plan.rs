@@ -19,7 +19,14 @@ pub(super) const NONE: u16 = u16::MAX;
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// A kernel over up to three slots. Absent operands repeat the first one.
-    Compute { kernel: Kernel, args: [SlotId; 3], dst: SlotId, buffer: BufferId, direct: u16, round: Option<Kernel> },
+    Compute {
+        kernel: Kernel,
+        args: [SlotId; 3],
+        dst: SlotId,
+        buffer: BufferId,
+        direct: u16,
+        round: Option<Kernel>,
+    },
     /// A load without an index.
     Load { access: u16, dst: SlotId, buffer: BufferId },
     /// A load with an index, a mask or both (`NONE` where absent).
@@ -119,7 +126,8 @@ impl Block {
 
     fn fill(&mut self, value: Scalar, dtype: DType) {
         use crate::dtype::Element;
-        let mut put = |lane: &[u8]| self.0.chunks_exact_mut(lane.len()).take(16).for_each(|c| c.copy_from_slice(lane));
+        let mut put =
+            |lane: &[u8]| self.0.chunks_exact_mut(lane.len()).take(16).for_each(|c| c.copy_from_slice(lane));
         match dtype {
             DType::Bool => put(&[value.to_bool() as u8]),
             DType::U8 => put(&u8::from_scalar(value).to_ne_bytes()),

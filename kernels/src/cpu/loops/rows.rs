@@ -44,7 +44,9 @@ impl<'c> Cut<'c> {
         };
         let contiguous = |axis: usize| {
             let moves = |v: usize| (0..inner.len()).any(|a| inner.step(v, a) != 0);
-            (0..code.movers.len()).filter(|&v| outer.step(v, axis) == 1 && (moves(v) || inner.len() == 0)).count()
+            (0..code.movers.len())
+                .filter(|&v| outer.step(v, axis) == 1 && (moves(v) || inner.len() == 0))
+                .count()
         };
         let best = (0..outer.len()).max_by_key(|&a| (contiguous(a), a));
         let short = points < SHORT;
@@ -76,7 +78,8 @@ impl<'c> Cut<'c> {
             Some(streamed) if tile < points => streamed,
             _ => &code.kept,
         };
-        let others: usize = outer.extents.iter().enumerate().filter(|&(a, _)| Some(a) != axis).map(|(_, &e)| e).product();
+        let others: usize =
+            outer.extents.iter().enumerate().filter(|&(a, _)| Some(a) != axis).map(|(_, &e)| e).product();
         Cut { axis, width, extent, tile: tile.max(1), plan, bundles: others * extent.div_ceil(width.max(1)) }
     }
 }
@@ -263,7 +266,13 @@ impl<'a> Rows<'a> {
                     self.enter(machine, bundle);
                     for sweep in &plan.sweeps {
                         self.open(machine, sweep)?;
-                        let totals = self.divide(machine, sweep, uneven.as_ref(), blocks, cost / plan.sweeps.len() as u64)?;
+                        let totals = self.divide(
+                            machine,
+                            sweep,
+                            uneven.as_ref(),
+                            blocks,
+                            cost / plan.sweeps.len() as u64,
+                        )?;
                         self.gather_totals(machine, sweep, &totals, blocks);
                     }
                     machine.run::<true>(&plan.last, self.row(machine))?;
@@ -275,7 +284,11 @@ impl<'a> Rows<'a> {
 
     /// Bytes of the totals of one block: one for each reduction of the pass.
     fn total_sizes(&self, sweep: &Sweep, width: usize) -> SmallVec<[usize; 4]> {
-        sweep.reductions.iter().map(|&r| self.launch.code.reductions[r as usize].reducer.size * width).collect()
+        sweep
+            .reductions
+            .iter()
+            .map(|&r| self.launch.code.reductions[r as usize].reducer.size * width)
+            .collect()
     }
 
     /// One pass in parts; the total of every block for itself.

@@ -72,7 +72,8 @@ impl Compiler<'_> {
         kept: bool,
     ) -> Result<Plan, CompileError> {
         // Where each value is read for the last time, in (pass, position).
-        let mut ends: Vec<Vec<Option<(usize, usize)>>> = vec![vec![None; self.program.insts.len()]; lists.len()];
+        let mut ends: Vec<Vec<Option<(usize, usize)>>> =
+            vec![vec![None; self.program.insts.len()]; lists.len()];
         for (s, list) in lists.iter().enumerate() {
             for (at, &i) in list.iter().enumerate() {
                 for r in self.operands(i) {
@@ -156,7 +157,8 @@ impl Compiler<'_> {
             _ => false,
         };
         let later = lists[s][at + 1..].iter().chain(lists[s + 1..].iter().filter(|_| kept).flatten());
-        let mut hazards = later.filter(|&&j| loads(j) || self.operands(j).iter().any(|r| loads(r.0 as usize)));
+        let mut hazards =
+            later.filter(|&&j| loads(j) || self.operands(j).iter().any(|r| loads(r.0 as usize)));
         if hazards.next().is_some() { NONE } else { target }
     }
 

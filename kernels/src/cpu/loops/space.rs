@@ -43,7 +43,8 @@ impl Axes {
             }
             match runs.last_mut() {
                 Some((last, total))
-                    if extent != 0 && (0..views).all(|v| step(v, *last) == step(v, axis) * extent as isize) =>
+                    if extent != 0
+                        && (0..views).all(|v| step(v, *last) == step(v, axis) * extent as isize) =>
                 {
                     (*last, *total) = (axis, *total * extent);
                 }
@@ -52,7 +53,10 @@ impl Axes {
         }
         Axes {
             extents: runs.iter().map(|r| r.1).collect(),
-            steps: (0..views).flat_map(|v| runs.iter().map(move |r| (v, r.0))).map(|(v, a)| step(v, a)).collect(),
+            steps: (0..views)
+                .flat_map(|v| runs.iter().map(move |r| (v, r.0)))
+                .map(|(v, a)| step(v, a))
+                .collect(),
         }
     }
 }

@@ -106,7 +106,10 @@ mod x86 {
         unsafe {
             let mut i = 0;
             while i + 8 <= n {
-                _mm256_storeu_ps(d.add(i), _mm256_cvtph_ps(_mm_loadu_si128(a.add(i * step) as *const __m128i)));
+                _mm256_storeu_ps(
+                    d.add(i),
+                    _mm256_cvtph_ps(_mm_loadu_si128(a.add(i * step) as *const __m128i)),
+                );
                 i += 8;
             }
             for i in i..n {

@@ -106,7 +106,9 @@ macro_rules! integer_tables {
                 UnaryOp::Abs => kernel!(isa, |a: $t| -> $t { a.absolute() }),
                 UnaryOp::Sign => kernel!(isa, |a: $t| -> $t { a.sign() }),
                 UnaryOp::BitNot => kernel!(isa, |a: $t| -> $t { !a }),
-                UnaryOp::Uniform => kernel!(isa, |a: i32| -> f32 { (a as u32 >> 8) as f32 * (1.0 / 16777216.0) }),
+                UnaryOp::Uniform => {
+                    kernel!(isa, |a: i32| -> f32 { (a as u32 >> 8) as f32 * (1.0 / 16777216.0) })
+                }
                 _ => return None,
             })
         }

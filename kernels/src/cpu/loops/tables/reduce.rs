@@ -244,7 +244,9 @@ fn reducer_of<F: Fold>(isa: Isa) -> Reducer {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Reducer { add: avx2::add::<F>, fold: avx2::fold::<F>, scan: avx2::scan::<F>, ..base },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => Reducer { add: avx512::add::<F>, fold: avx512::fold::<F>, scan: avx512::scan::<F>, ..base },
+        Isa::Avx512 => {
+            Reducer { add: avx512::add::<F>, fold: avx512::fold::<F>, scan: avx512::scan::<F>, ..base }
+        }
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx2 | Isa::Avx512 => base,
     }
@@ -298,8 +300,12 @@ macro_rules! plain_floats {
             Some(match op {
                 ReduceOp::Sum => plain!(isa, $t, 0.0, |a, b| a + b),
                 ReduceOp::Prod => plain!(isa, $t, 1.0, |a, b| a * b),
-                ReduceOp::Max => plain!(isa, $t, $t::NEG_INFINITY, |a, b| if a >= b || a.is_nan() { a } else { b }),
-                ReduceOp::Min => plain!(isa, $t, $t::INFINITY, |a, b| if a <= b || a.is_nan() { a } else { b }),
+                ReduceOp::Max => {
+                    plain!(isa, $t, $t::NEG_INFINITY, |a, b| if a >= b || a.is_nan() { a } else { b })
+                }
+                ReduceOp::Min => {
+                    plain!(isa, $t, $t::INFINITY, |a, b| if a <= b || a.is_nan() { a } else { b })
+                }
                 ReduceOp::ArgMax => reducer_of::<Extreme<$t, true>>(isa),
                 ReduceOp::ArgMin => reducer_of::<Extreme<$t, false>>(isa),
                 ReduceOp::Moment2 => reducer_of::<Moments<$t>>(isa),
@@ -390,7 +396,8 @@ impl<X: Ordered, const UP: bool> Fold for Extreme<X, UP> {
 
     #[inline(always)]
     fn merge(a: (X, i64), b: (X, i64)) -> (X, i64) {
-        let take = (b.0.beats::<UP>(a.0) & (b.1 != i64::MAX)) | (b.0.ties(a.0) & (b.1 < a.1)) | (a.1 == i64::MAX);
+        let take =
+            (b.0.beats::<UP>(a.0) & (b.1 != i64::MAX)) | (b.0.ties(a.0) & (b.1 < a.1)) | (a.1 == i64::MAX);
         if take { b } else { a }
     }
 
