@@ -1,0 +1,232 @@
+//! Rules that many blocks share: shapes and types of outputs, formulas in a region, gradients and samples.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::infer::{Infer, InferArg, Shape, TensorType, Types, promote};
+use crate::lower::{Lowering, RegionArg};
+use crate::samples::{self, ErrorSamples, SampleArg, Samples, tensor};
+use crate::table::{Gradients, VjpContext};
+use crate::tensor::Tensor;
+use crate::value::Arg;
+use kernels::DType;
+use kernels::loops::{BinaryOp, Node, Region, UnaryOp};
+use smallvec::{SmallVec, smallvec};
+
+/// One output.
+pub(super) fn one(dtype: DType, shape: Shape) -> Result<Types> {
+    Ok(smallvec![TensorType { dtype, shape }])
+}
+
+/// The first operand's type.
+pub(super) fn same(c: &Infer) -> Result<Types> {
+    Ok(smallvec![c.tensor(0)?.clone()])
+}
+
+/// The first operand's type, which must not be bool.
+pub(super) fn same_number(c: &Infer) -> Result<Types> {
+    match c.tensor(0)?.dtype {
+        DType::Bool => Err(Error::dtype("not defined for bool tensors")),
+        _ => same(c),
+    }
+}
+
+/// The first operand's type, which must be a float.
+pub(super) fn same_float(c: &Infer) -> Result<Types> {
+    float_only(c.tensor(0)?.dtype)?;
+    same(c)
+}
+
+/// An error unless the type is a float.
+pub(super) fn float_only(dtype: DType) -> Result<()> {
+    match dtype.is_float() {
+        true => Ok(()),
+        false => Err(Error::dtype(format!("not defined for {dtype}")).hint("convert to a float type first")),
+    }
+}
+
+/// Functions with float values take integers as f32 (torch's default type).
+pub(super) fn to_float(c: &Infer) -> Result<Types> {
+    let t = c.tensor(0)?;
+    one(float_of(t.dtype), t.shape.clone())
+}
+
+/// The type itself, or f32 for integers and bool.
+pub(super) fn float_of(dtype: DType) -> DType {
+    if dtype.is_float() { dtype } else { DType::F32 }
+}
+
+/// The first operand's shape, of bool.
+pub(super) fn to_bool(c: &Infer) -> Result<Types> {
+    one(DType::Bool, c.tensor(0)?.shape.clone())
+}
+
+/// A truth value that is false where it is left out.
+pub(super) fn flag(arg: Arg) -> Result<bool> {
+    if arg.is_none() { Ok(false) } else { arg.bool() }
+}
+
+/// A number that is `default` where it is left out.
+pub(super) fn float_or(arg: Arg, default: f64) -> Result<f64> {
+    if arg.is_none() { Ok(default) } else { arg.float() }
+}
+
+/// An integer that is `default` where it is left out.
+pub(super) fn int_or(arg: Arg, default: i64) -> Result<i64> {
+    if arg.is_none() { Ok(default) } else { arg.int() }
+}
+
+/// An element type that is `default` where it is left out.
+pub(super) fn dtype_or(arg: Arg, default: DType) -> Result<DType> {
+    if arg.is_none() { Ok(default) } else { arg.dtype() }
+}
+
+/// torch's promotion over the operands from `first` on, as lowering sees them.
+pub(super) fn common(l: &Lowering, first: usize) -> Result<DType> {
+    let args: SmallVec<[InferArg; 4]> = l.args[first..]
+        .iter()
+        .map(|a| match a {
+            RegionArg::Node(n) => InferArg::Tensor(TensorType::new(l.region.dtype(*n), l.region.shape(*n))),
+            RegionArg::Nodes(list) => InferArg::Tensors(
+                list.iter().map(|n| TensorType::new(l.region.dtype(*n), l.region.shape(*n))).collect(),
+            ),
+            RegionArg::Host(a) => InferArg::Host(*a),
+        })
+        .collect();
+    promote(&args)
+}
+
+/// Operand 0 converted to the output's type, then one instruction.
+pub(super) fn lower_unary(l: &mut Lowering, op: UnaryOp) -> Result<()> {
+    let dtype = l.dtype(0);
+    let x = l.operand(0, dtype)?;
+    let y = l.region.unary(op, x);
+    l.output(y);
+    Ok(())
+}
+
+/// A formula of several instructions: it is computed in the accumulation type and rounded once at the end, so that a
+/// composite of halves is as accurate as one instruction.
+pub(super) struct Formula<'a> {
+    /// Where it grows.
+    pub(super) region: &'a mut Region,
+    /// The type in which it is computed.
+    pub(super) dtype: DType,
+}
+
+macro_rules! instructions {
+    (unary $($name:ident $op:ident;)* binary $($name2:ident $op2:ident;)*) => {
+        #[allow(dead_code, reason = "the instructions of formulas are one vocabulary")]
+        impl Formula<'_> {
+            $(pub(super) fn $name(&mut self, a: Node) -> Node { self.region.unary(UnaryOp::$op, a) })*
+            $(pub(super) fn $name2(&mut self, a: Node, b: Node) -> Node { self.region.binary(BinaryOp::$op2, a, b) })*
+        }
+    };
+}
+
+instructions! {
+    unary
+    neg Neg; exp Exp; log Log; log1p Log1p; sqrt Sqrt; rsqrt Rsqrt; tanh Tanh; erf Erf; sigmoid Sigmoid; abs Abs; not Not;
+    isinf IsInf;
+    binary
+    add Add; sub Sub; mul Mul; div Div; max Max; min Min; eq Eq; ne Ne; lt Lt; le Le; gt Gt; ge Ge; and And;
+}
+
+impl<'a> Formula<'a> {
+    /// A formula for the first output of this lowering.
+    pub(super) fn of<'b: 'a>(l: &'a mut Lowering<'b>) -> Formula<'a> {
+        let dtype = l.dtype(0).accumulator();
+        Formula { region: &mut *l.region, dtype }
+    }
+
+    /// A constant of the formula's type.
+    pub(super) fn number(&mut self, value: f64) -> Node {
+        self.region.constant(value, self.dtype)
+    }
+
+    /// `a` where `c`, else `b`.
+    pub(super) fn select(&mut self, c: Node, a: Node, b: Node) -> Node {
+        self.region.select(c, a, b)
+    }
+
+    /// `a` times a constant.
+    pub(super) fn scale(&mut self, a: Node, by: f64) -> Node {
+        let by = self.number(by);
+        self.mul(a, by)
+    }
+}
+
+/// Operand `i` in the accumulation type of the first output.
+pub(super) fn wide(l: &mut Lowering, i: usize) -> Result<Node> {
+    let dtype = l.dtype(0).accumulator();
+    l.operand(i, dtype)
+}
+
+/// Rounds a formula's value to the output's type and names it the next output.
+pub(super) fn finish(l: &mut Lowering, value: Node) {
+    let dtype = l.dtype(l.outputs.len());
+    let value = l.region.cast(value, dtype);
+    l.output(value);
+}
+
+/// The gradient of the first operand alone, in its type.
+pub(super) fn chain(c: &VjpContext, rule: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Gradients> {
+    let dtype = c.input_type(0)?.dtype;
+    if !c.needs(0) || !dtype.is_float() {
+        return Ok(smallvec![None]);
+    }
+    Ok(smallvec![Some(rule(c.dy()?)?.to(dtype)?)])
+}
+
+/// `value` only where it is wanted.
+pub(super) fn wanted(c: &VjpContext, i: usize, rule: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
+    if c.needs(i) { rule().map(Some) } else { Ok(None) }
+}
+
+/// `dims` as the integers that methods take.
+pub(super) fn ints(dims: &[usize]) -> SmallVec<[i64; 6]> {
+    dims.iter().map(|&n| n as i64).collect()
+}
+
+/// One-operand samples: a matrix, rank 0, rank 3 with a 1, empty, more than one vector.
+pub(super) fn unary_samples(s: &mut Samples, low: f64, high: f64) {
+    let d = s.dtype;
+    for dims in [&[2usize, 3][..], &[], &[2, 1, 3], &[0], &[37]] {
+        s.case([tensor(d, dims, if d == DType::U8 { low.max(0.0) } else { low }, high)]);
+    }
+}
+
+/// One-operand samples of float types.
+pub(super) fn float_samples(s: &mut Samples, low: f64, high: f64) {
+    if s.dtype.is_float() {
+        unary_samples(s, low, high);
+    }
+}
+
+/// Two operands of one shape, floats, for gradient ops.
+pub(super) fn pair_samples(s: &mut Samples, low: f64, high: f64) {
+    let d = s.dtype;
+    if d.is_float() {
+        for dims in [&[2usize, 3][..], &[], &[0], &[37]] {
+            s.case([tensor(d, dims, -1.0, 1.0), tensor(d, dims, low, high)]);
+        }
+    }
+}
+
+/// An f32 operand of these extents.
+pub(super) fn f32s(dims: &[usize]) -> SampleArg {
+    tensor(DType::F32, dims, -1.0, 1.0)
+}
+
+/// An i64 operand of these extents, for refusals.
+pub(super) fn i64s(dims: &[usize]) -> SampleArg {
+    tensor(DType::I64, dims, 0.0, 2.0)
+}
+
+/// A bool operand is refused.
+pub(super) fn no_bools(e: &mut ErrorSamples) {
+    e.case(ErrorKind::DType, [tensor(DType::Bool, &[2], 0.0, 1.0)]);
+}
+
+/// A host number is refused where a tensor must stand.
+pub(super) fn no_numbers(e: &mut ErrorSamples) {
+    e.case(ErrorKind::Value, [samples::host(1.0)]);
+}
