@@ -1,10 +1,11 @@
 //! Arithmetic of two operands, tensors or host numbers, with broadcasting and promotion.
 
 use crate::door::bind1;
+use super::rules::{Formula, finish, float_of, wide};
 use crate::error::{Error, ErrorKind, Origin, Result};
-use crate::infer::{Infer, InferArg, TensorType, Types, broadcast, promote};
+use crate::infer::{Infer, TensorType, Types, broadcast, promote};
 use crate::lower::Lowering;
-use crate::samples::{self, ErrorSamples, Samples, tensor};
+use crate::samples::{ErrorSamples, Samples, host, tensor};
 use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
@@ -27,13 +28,55 @@ pub(crate) fn infer_broadcast_as(c: &Infer, dtype: DType) -> Result<Types> {
     Ok(smallvec![TensorType { dtype, shape }])
 }
 
-/// Both operands promoted to the output's type, one loop instruction.
+/// Both operands promoted to the output's type, one loop instruction. A host number meets halves in f32, so that it is
+/// not rounded before it is used (torch).
 pub(crate) fn lower_binary(l: &mut Lowering, op: BinaryOp) -> Result<()> {
-    let dtype = l.dtype(0);
+    let number = !(l.is_tensor(0) && l.is_tensor(1));
+    let dtype = if number { l.dtype(0).accumulator() } else { l.dtype(0) };
     let (a, b) = (l.operand(0, dtype)?, l.operand(1, dtype)?);
     let y = l.region.binary(op, a, b);
-    l.output(y);
+    finish(l, y);
     Ok(())
+}
+
+/// a + alpha b or a - alpha b; without alpha one instruction.
+fn lower_scaled(l: &mut Lowering, op: BinaryOp) -> Result<()> {
+    if l.host(2)?.is_none() {
+        return lower_binary(l, op);
+    }
+    let (a, b, alpha) = (wide(l, 0)?, wide(l, 1)?, wide(l, 2)?);
+    let mut f = Formula::of(l);
+    let scaled = f.mul(alpha, b);
+    let y = f.region.binary(op, a, scaled);
+    finish(l, y);
+    Ok(())
+}
+
+/// An integer sum takes no fractions of an operand.
+fn check_alpha(c: &Infer, out: &Types) -> Result<()> {
+    match c.host(2)? {
+        Arg::Float(alpha) if !out[0].dtype.is_float() => {
+            Err(Error::dtype(format!("alpha {alpha} is a float, the result is {}", out[0].dtype)))
+        }
+        Arg::Int(_) | Arg::Float(_) | Arg::Bool(_) | Arg::None => Ok(()),
+        other => Err(Error::value(format!("alpha must be a number, got {other:?}"))),
+    }
+}
+
+/// The cotangent times alpha, where there is one.
+fn times_alpha(c: &VjpContext, dy: &Tensor) -> Result<Tensor> {
+    let alpha = c.host(2)?;
+    if alpha.is_none() { Ok(dy.clone()) } else { dy.mul(alpha) }
+}
+
+/// How a quotient is rounded.
+fn rounding(arg: Arg) -> Result<BinaryOp> {
+    match arg {
+        Arg::None => Ok(BinaryOp::Div),
+        Arg::Str("floor") => Ok(BinaryOp::FloorDiv),
+        Arg::Str("trunc") => Ok(BinaryOp::TruncDiv),
+        other => Err(Error::value(format!("rounding_mode must be None, 'trunc' or 'floor', got {other:?}"))),
+    }
 }
 
 /// A gradient brought back to operand `i`'s shape and type: summed over what broadcasting repeated.
@@ -66,13 +109,18 @@ fn no_bool(c: &Infer) -> Result<Types> {
     if out[0].dtype == DType::Bool {
         return Err(Error::dtype("subtraction of bool tensors is not defined").hint("use logical_xor"));
     }
+    check_alpha(c, &out)?;
     Ok(out)
 }
 
 /// Quotients of integers are f32 (torch's default type).
 fn infer_div(c: &Infer) -> Result<Types> {
     let dtype = promote(c.args)?;
-    infer_broadcast_as(c, if dtype.is_float() { dtype } else { DType::F32 })
+    let whole = rounding(c.host(2)?)? != BinaryOp::Div;
+    if whole && dtype == DType::Bool {
+        return Err(Error::dtype("whole division of bool tensors is not defined"));
+    }
+    infer_broadcast_as(c, if whole { dtype } else { float_of(dtype) })
 }
 
 /// Two-operand samples: equal shapes, broadcasting, rank 0, empty, a host number.
@@ -90,8 +138,8 @@ pub(crate) fn binary_samples(s: &mut Samples, low: f64, high: f64) {
         s.case([tensor(d, a, low, high), tensor(d, b, low, high)]);
     }
     if d.is_float() {
-        s.case([tensor(d, &[3, 4], low, high), samples::host(1.5)]);
-        s.case([samples::host(1.5), tensor(d, &[3, 4], low, high)]);
+        s.case([tensor(d, &[3, 4], low, high), host(1.5)]);
+        s.case([host(1.5), tensor(d, &[3, 4], low, high)]);
     }
 }
 
@@ -108,6 +156,23 @@ fn numeric(s: &mut Samples) {
     }
 }
 
+/// With a factor for the second operand.
+fn scaled(s: &mut Samples) {
+    let d = s.dtype;
+    if d != DType::Bool {
+        s.case([tensor(d, &[2, 3], 0.0, 5.0), tensor(d, &[3], 0.0, 2.0), host(2i64)]);
+    }
+    if d.is_float() {
+        s.case([tensor(d, &[2, 3], 0.0, 5.0), host(1.5), host(2.5)]);
+    }
+}
+
+fn scaled_errors(e: &mut ErrorSamples) {
+    binary_errors(e);
+    let t = || tensor(DType::I64, &[3], 0.0, 5.0);
+    e.case(ErrorKind::DType, [t(), t(), host(1.5)]);
+}
+
 fn nonzero(s: &mut Samples) {
     if s.dtype != DType::Bool {
         binary_samples(s, 1.0, 5.0);
@@ -115,25 +180,39 @@ fn nonzero(s: &mut Samples) {
 }
 
 ops! {
-    /// Sum of two operands.
-    ADD = "add(Tensor self, Tensor other) -> Tensor" {
-        infer: infer_broadcast,
-        vjp: Vjp::Rule(Saves::NOTHING, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| Ok(dy.clone()))),
+    /// self + alpha * other.
+    ADD = "add(Tensor self, Tensor other, *, Scalar? alpha=None) -> Tensor" {
+        infer: |c| {
+            let out = infer_broadcast(c)?;
+            check_alpha(c, &out)?;
+            Ok(out)
+        },
+        vjp: Vjp::Rule(Saves::NOTHING, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| times_alpha(c, dy))),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
-        lower: Lower::Map(|l| lower_binary(l, BinaryOp::Add)),
-        samples: numeric,
-        errors: binary_errors,
+        lower: Lower::Map(|l| lower_scaled(l, BinaryOp::Add)),
+        samples: |s| {
+            numeric(s);
+            scaled(s);
+        },
+        errors: scaled_errors,
     }
-    /// Difference of two operands.
-    SUB = "sub(Tensor self, Tensor other) -> Tensor" {
+    /// self - alpha * other.
+    SUB = "sub(Tensor self, Tensor other, *, Scalar? alpha=None) -> Tensor" {
         infer: no_bool,
-        vjp: Vjp::Rule(Saves::NOTHING, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| dy.neg())),
+        vjp: Vjp::Rule(Saves::NOTHING, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| times_alpha(c, &dy.neg()?))),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
-        lower: Lower::Map(|l| lower_binary(l, BinaryOp::Sub)),
-        samples: numeric,
-        errors: binary_errors,
+        lower: Lower::Map(|l| lower_scaled(l, BinaryOp::Sub)),
+        samples: |s| {
+            numeric(s);
+            scaled(s);
+        },
+        errors: |e| {
+            scaled_errors(e);
+            let t = || tensor(DType::Bool, &[2], 0.0, 1.0);
+            e.case(ErrorKind::DType, [t(), t()]);
+        },
     }
     /// Product of two operands, element by element.
     MUL = "mul(Tensor self, Tensor other) -> Tensor" {
@@ -149,23 +228,39 @@ ops! {
         samples: numeric,
         errors: binary_errors,
     }
-    /// Quotient of two operands; of integers as f32.
-    DIV = "div(Tensor self, Tensor other) -> Tensor" {
+    /// Quotient of two operands, of integers as f32; or rounded down ("floor") or toward zero ("trunc").
+    DIV = "div(Tensor self, Tensor other, *, str? rounding_mode=None) -> Tensor" {
         infer: infer_div,
-        vjp: Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
-            c,
-            |dy| bind1(&DIV, &[Arg::Tensor(dy), c.arg(1)?]),
-            |dy| {
-                let scaled = bind1(&MUL, &[Arg::Tensor(dy), c.arg(0)?])?;
-                let b = c.input(1)?;
-                scaled.neg()?.div(&b.mul(b)?)
-            },
-        )),
+        vjp: Vjp::Rule(Saves::INPUTS, |c| {
+            if rounding(c.host(2)?)? != BinaryOp::Div {
+                return binary_gradients(c, |dy| dy.zeros_like(None), |dy| dy.zeros_like(None));
+            }
+            binary_gradients(
+                c,
+                |dy| bind1(&DIV, &[Arg::Tensor(dy), c.arg(1)?]),
+                |dy| {
+                    let scaled = bind1(&MUL, &[Arg::Tensor(dy), c.arg(0)?])?;
+                    scaled.neg()?.div(&c.input(1)?.square()?)
+                },
+            )
+        }),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
-        lower: Lower::Map(|l| lower_binary(l, BinaryOp::Div)),
-        samples: nonzero,
-        errors: binary_errors,
+        lower: Lower::Map(|l| lower_binary(l, rounding(l.host(2)?)?)),
+        samples: |s| {
+            nonzero(s);
+            let d = s.dtype;
+            if d != DType::Bool {
+                for mode in ["floor", "trunc"] {
+                    s.case([tensor(d, &[3, 5], 0.0, 9.0), tensor(d, &[5], 1.0, 4.0), host(mode)]);
+                }
+            }
+        },
+        errors: |e| {
+            binary_errors(e);
+            let t = || tensor(DType::F32, &[3], 1.0, 2.0);
+            e.case(ErrorKind::Value, [t(), t(), host("up")]);
+        },
     }
     /// The operand with its sign turned; integers wrap.
     NEG = "neg(Tensor self) -> Tensor" {
@@ -260,10 +355,4 @@ impl std::ops::Neg for &Tensor {
     fn neg(self) -> Tensor {
         expect(Tensor::neg(self))
     }
-}
-
-/// Operand `i` is a tensor or a host number.
-#[allow(dead_code, reason = "shared by the families of this folder")]
-pub(crate) fn is_number(c: &Infer, i: usize) -> bool {
-    matches!(c.args.get(i), Some(InferArg::Host(a)) if a.scalar().is_some())
 }

@@ -1,21 +1,57 @@
 //! The op table's blocks, one file for each family. A block is everything that is known of an op.
 
+mod activation;
 mod arithmetic;
+mod compare;
+mod create;
+mod extrema;
+mod join;
 mod movement;
+mod power;
 mod product;
 mod reduction;
+mod rules;
+mod select;
 mod state;
+mod statistics;
+mod unary;
+mod view;
 
+pub use activation::*;
 pub use arithmetic::*;
+pub use compare::*;
+pub use create::*;
+pub use extrema::*;
+pub use join::*;
 pub use movement::*;
+pub use power::*;
 pub use product::*;
 pub use reduction::*;
+pub use select::*;
 pub(crate) use state::assign_now;
 pub use state::*;
+pub use statistics::*;
+pub use unary::*;
+pub use view::*;
 
 use crate::table::OpDef;
 
 /// The lists of every file.
 #[allow(unused_qualifications, reason = "every file has a list of this name")]
-pub(crate) const LISTS: &[&[&OpDef]] =
-    &[arithmetic::LIST, reduction::LIST, movement::LIST, product::LIST, state::LIST];
+pub(crate) const LISTS: &[&[&OpDef]] = &[
+    unary::LIST,
+    activation::LIST,
+    arithmetic::LIST,
+    power::LIST,
+    compare::LIST,
+    select::LIST,
+    reduction::LIST,
+    extrema::LIST,
+    statistics::LIST,
+    movement::LIST,
+    view::LIST,
+    join::LIST,
+    product::LIST,
+    create::LIST,
+    state::LIST,
+];

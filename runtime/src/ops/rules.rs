@@ -113,7 +113,7 @@ pub(super) struct Formula<'a> {
 }
 
 macro_rules! instructions {
-    (unary $($name:ident $op:ident;)* binary $($name2:ident $op2:ident;)*) => {
+    ([$($name:ident $op:ident;)*] [$($name2:ident $op2:ident;)*]) => {
         #[allow(dead_code, reason = "the instructions of formulas are one vocabulary")]
         impl Formula<'_> {
             $(pub(super) fn $name(&mut self, a: Node) -> Node { self.region.unary(UnaryOp::$op, a) })*
@@ -123,11 +123,13 @@ macro_rules! instructions {
 }
 
 instructions! {
-    unary
+    [
     neg Neg; exp Exp; log Log; log1p Log1p; sqrt Sqrt; rsqrt Rsqrt; tanh Tanh; erf Erf; sigmoid Sigmoid; abs Abs; not Not;
     isinf IsInf;
-    binary
+    ]
+    [
     add Add; sub Sub; mul Mul; div Div; max Max; min Min; eq Eq; ne Ne; lt Lt; le Le; gt Gt; ge Ge; and And;
+    ]
 }
 
 impl<'a> Formula<'a> {
