@@ -1,7 +1,7 @@
 //! Arithmetic of two operands, tensors or host numbers, with broadcasting and promotion.
 
-use crate::door::bind1;
 use super::rules::{Formula, finish, float_of, wide};
+use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::{Infer, TensorType, Types, broadcast, promote};
 use crate::lower::Lowering;

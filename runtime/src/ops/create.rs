@@ -250,7 +250,12 @@ fn on<T>(device: DeviceId, f: impl FnOnce(Arg) -> T) -> T {
 impl Tensor {
     /// A tensor of one number.
     #[track_caller]
-    pub fn full<'a>(dims: &[usize], value: impl Into<Arg<'a>>, dtype: DType, device: DeviceId) -> Result<Tensor> {
+    pub fn full<'a>(
+        dims: &[usize],
+        value: impl Into<Arg<'a>>,
+        dtype: DType,
+        device: DeviceId,
+    ) -> Result<Tensor> {
         let size: SmallVec<[i64; 6]> = super::rules::ints(dims);
         let value = value.into();
         on(device, |device| bind1(&FULL, &[Arg::Ints(&size), value, Arg::DType(dtype), device]))
@@ -272,7 +277,9 @@ impl Tensor {
     #[track_caller]
     pub fn full_like<'a>(&'a self, value: impl Into<Arg<'a>>, dtype: Option<DType>) -> Result<Tensor> {
         match dtype {
-            Some(dtype) if dtype != self.dtype() => bind1(&FULL_LIKE, &[Arg::Tensor(self), value.into(), Arg::DType(dtype)]),
+            Some(dtype) if dtype != self.dtype() => {
+                bind1(&FULL_LIKE, &[Arg::Tensor(self), value.into(), Arg::DType(dtype)])
+            }
             _ => bind1(&FULL_LIKE, &[Arg::Tensor(self), value.into()]),
         }
     }

@@ -10,7 +10,6 @@ use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::loops::BinaryOp;
-use smallvec::smallvec;
 
 /// torch lets a tensor of shape [0] join anything.
 fn is_nothing(t: &TensorType) -> bool {
@@ -31,7 +30,8 @@ fn infer_cat(c: &Infer) -> Result<Types> {
     for t in list.iter().filter(|t| !is_nothing(t) || first.rank() == 1) {
         let fits = t.rank() == shape.len() && (0..shape.len()).all(|d| d == dim || t.shape[d] == shape[d]);
         if !fits {
-            return Err(Error::shape(format!("{first} and {t} differ in more than dimension {dim}")).at_dim(dim as isize));
+            return Err(Error::shape(format!("{first} and {t} differ in more than dimension {dim}"))
+                .at_dim(dim as isize));
         }
         shape[dim] = shape[dim].plus(t.shape[dim]);
     }
@@ -229,9 +229,15 @@ impl Tensor {
     #[track_caller]
     pub fn split(&self, size: i64, dim: i64) -> Result<Vec<Tensor>> {
         let at = wrap_dim(dim, self.rank()).map_err(explain("split"))?;
-        let n = self.shape().get(at).copied().ok_or_else(|| explain("split")(Error::index("rank 0 cannot be split")))? as i64;
+        let n = self
+            .shape()
+            .get(at)
+            .copied()
+            .ok_or_else(|| explain("split")(Error::index("rank 0 cannot be split")))? as i64;
         if size < 0 || (size == 0 && n != 0) {
-            return Err(explain("split")(Error::value(format!("parts of size {size} do not fill an extent of {n}"))));
+            return Err(explain("split")(Error::value(format!(
+                "parts of size {size} do not fill an extent of {n}"
+            ))));
         }
         if n == 0 {
             return Ok(vec![self.narrow(dim, 0, 0)?]);
@@ -245,7 +251,9 @@ impl Tensor {
         let at = wrap_dim(dim, self.rank()).map_err(explain("split"))?;
         let n = self.shape().get(at).copied().unwrap_or(0) as i64;
         if sizes.iter().any(|&s| s < 0) || sizes.iter().sum::<i64>() != n {
-            return Err(explain("split")(Error::value(format!("parts {sizes:?} do not fill an extent of {n}"))));
+            return Err(explain("split")(Error::value(format!(
+                "parts {sizes:?} do not fill an extent of {n}"
+            ))));
         }
         let mut start = 0;
         sizes

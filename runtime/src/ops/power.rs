@@ -17,7 +17,9 @@ use kernels::loops::BinaryOp;
 fn infer_number(c: &Infer) -> Result<Types> {
     let out = infer_broadcast(c)?;
     match out[0].dtype {
-        DType::Bool => Err(Error::dtype("not defined for bool tensors").hint("convert to an integer type first")),
+        DType::Bool => {
+            Err(Error::dtype("not defined for bool tensors").hint("convert to an integer type first"))
+        }
         _ => Ok(out),
     }
 }

@@ -1,7 +1,7 @@
 //! Reductions over dimensions, and the sum that undoes broadcasting.
 
-use crate::door::bind1;
 use super::rules::{chain, dtype_or, flag, one};
+use crate::door::bind1;
 use crate::error::{ErrorKind, Result};
 use crate::infer::reduced;
 use crate::lower::Lowering;
@@ -99,7 +99,11 @@ impl Tensor {
             return Ok(self.clone());
         }
         let missing = self.rank().checked_sub(dims.len()).ok_or_else(|| {
-            crate::error::Error::shape(format!("{:?} does not come from {dims:?} by broadcasting", self.shape())).in_op("sum_to_size")
+            crate::error::Error::shape(format!(
+                "{:?} does not come from {dims:?} by broadcasting",
+                self.shape()
+            ))
+            .in_op("sum_to_size")
         })?;
         let over: SmallVec<[i64; 6]> = (0..self.rank())
             .filter(|&i| i < missing || (dims[i - missing] == 1 && self.shape()[i] != 1))

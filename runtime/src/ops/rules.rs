@@ -179,7 +179,11 @@ pub(super) fn chain(c: &VjpContext, rule: impl FnOnce(&Tensor) -> Result<Tensor>
 }
 
 /// `value` only where it is wanted.
-pub(super) fn wanted(c: &VjpContext, i: usize, rule: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
+pub(super) fn wanted(
+    c: &VjpContext,
+    i: usize,
+    rule: impl FnOnce() -> Result<Tensor>,
+) -> Result<Option<Tensor>> {
     if c.needs(i) { rule().map(Some) } else { Ok(None) }
 }
 

@@ -17,7 +17,9 @@ use kernels::loops::BinaryOp;
 fn bool_condition(c: &Infer, i: usize) -> Result<()> {
     match c.tensor(i)?.dtype {
         DType::Bool => Ok(()),
-        other => Err(Error::dtype(format!("the condition must be bool, got {other}")).hint("compare with ne(0)")),
+        other => {
+            Err(Error::dtype(format!("the condition must be bool, got {other}")).hint("compare with ne(0)"))
+        }
     }
 }
 
@@ -34,7 +36,10 @@ fn infer_lerp(c: &Infer) -> Result<Types> {
     float_only(start.dtype)?;
     for t in c.all_tensors() {
         if t.dtype != start.dtype {
-            return Err(Error::dtype(format!("expected operands of one type, got {} and {}", start.dtype, t.dtype)));
+            return Err(Error::dtype(format!(
+                "expected operands of one type, got {} and {}",
+                start.dtype, t.dtype
+            )));
         }
     }
     infer_broadcast_as(c, start.dtype)
@@ -48,7 +53,11 @@ fn infer_fill(c: &Infer) -> Result<Types> {
         Some(InferArg::Host(Arg::Float(_))) => t.dtype.is_float(),
         Some(InferArg::Host(Arg::Int(_) | Arg::Bool(_))) => true,
         Some(InferArg::Tensor(v)) if v.rank() == 0 => t.dtype.is_float() || !v.dtype.is_float(),
-        other => return Err(Error::value(format!("the value must be a number or a tensor of rank 0, got {other:?}"))),
+        other => {
+            return Err(Error::value(format!(
+                "the value must be a number or a tensor of rank 0, got {other:?}"
+            )));
+        }
     };
     if !fits {
         return Err(Error::dtype(format!("a float value does not fit into {}", t.dtype)));

@@ -1,13 +1,16 @@
 //! Means, products, variances, log-sum-exp and running sums.
 
 use super::reduction::{expand_reduced, reduced_dims, reduction_errors, reduction_samples};
-use super::rules::{Formula, chain, dtype_or, f32s, finish, flag, float_of, float_only, float_or, i64s, ints, one, same_float, wanted, wide};
+use super::rules::{
+    Formula, chain, dtype_or, f32s, finish, flag, float_of, float_only, float_or, i64s, ints, one,
+    same_float, wanted, wide,
+};
 use crate::door::bind1;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::infer::{Infer, Types, reduced, wrap_dim, wrap_dims};
 use crate::lower::Lowering;
 use crate::samples::{Samples, exact, host, none, tensor};
-use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
+use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::DType;

@@ -26,7 +26,10 @@ fn lower_rounding(l: &mut Lowering, op: UnaryOp) -> Result<()> {
 }
 
 /// A test of the operand in its own type.
-fn lower_test(l: &mut Lowering, test: impl FnOnce(&mut Lowering, kernels::loops::Node) -> kernels::loops::Node) -> Result<()> {
+fn lower_test(
+    l: &mut Lowering,
+    test: impl FnOnce(&mut Lowering, kernels::loops::Node) -> kernels::loops::Node,
+) -> Result<()> {
     let x = l.input(0)?;
     let y = test(l, x);
     l.output(y);

@@ -28,14 +28,18 @@ fn reshaped(t: &TensorType, sizes: &[i64]) -> Result<Shape> {
                 open = Some(i);
                 shape.push(Dim::ONE);
             }
-            (Err(_), Some(_)) if n == -1 => return Err(Error::value(format!("only one extent can be -1, got {sizes:?}"))),
+            (Err(_), Some(_)) if n == -1 => {
+                return Err(Error::value(format!("only one extent can be -1, got {sizes:?}")));
+            }
             _ => return Err(Error::value(format!("invalid extent {n} in {sizes:?}")).at_dim(i as isize)),
         }
     }
     let total = t.numel();
     let misfit = || Error::shape(format!("{t} cannot take the shape {sizes:?}"));
     match open {
-        Some(i) if known.is(0) => Err(misfit().hint("-1 has no single value beside an extent of 0").at_dim(i as isize)),
+        Some(i) if known.is(0) => {
+            Err(misfit().hint("-1 has no single value beside an extent of 0").at_dim(i as isize))
+        }
         Some(i) => {
             shape[i] = total.over(known).ok_or_else(misfit)?;
             Ok(shape)
@@ -69,14 +73,17 @@ fn dim_of(t: &TensorType, dim: i64) -> Result<usize> {
 }
 
 fn extent(t: &TensorType, dim: usize) -> Result<usize> {
-    t.shape[dim].known().ok_or_else(|| Error::shape(format!("the extent {} is not known yet", t.shape[dim])).at_dim(dim as isize))
+    t.shape[dim].known().ok_or_else(|| {
+        Error::shape(format!("the extent {} is not known yet", t.shape[dim])).at_dim(dim as isize)
+    })
 }
 
 /// A place along an extent, counted from the end if negative.
 fn wrap_index(index: i64, extent: usize, dim: usize) -> Result<usize> {
     let n = extent as i64;
     if index < -n || index >= n {
-        return Err(Error::index(format!("index {index} is out of range for a dimension of size {n}")).at_dim(dim as isize));
+        return Err(Error::index(format!("index {index} is out of range for a dimension of size {n}"))
+            .at_dim(dim as isize));
     }
     Ok((if index < 0 { index + n } else { index }) as usize)
 }
@@ -383,10 +390,13 @@ impl Tensor {
         let dims: Dims = target.iter().filter_map(|d| d.known()).collect();
         if self.layout().reshape(&dims).is_none() {
             let strides = self.layout().strides.as_slice();
-            return Err(explain(Error::shape(format!(
-                "shape {:?} with strides {strides:?} has no view of shape {shape:?}",
-                self.shape()
-            )).hint("use reshape, which copies where it must")));
+            return Err(explain(
+                Error::shape(format!(
+                    "shape {:?} with strides {strides:?} has no view of shape {shape:?}",
+                    self.shape()
+                ))
+                .hint("use reshape, which copies where it must"),
+            ));
         }
         self.reshape(shape)
     }
@@ -395,7 +405,8 @@ impl Tensor {
     #[track_caller]
     pub fn flatten(&self, start: i64, end: i64) -> Result<Tensor> {
         let explain = |e: Error| e.in_op("flatten").at(crate::error::Origin::caller());
-        let (a, b) = (wrap_dim(start, self.rank()).map_err(explain)?, wrap_dim(end, self.rank()).map_err(explain)?);
+        let (a, b) =
+            (wrap_dim(start, self.rank()).map_err(explain)?, wrap_dim(end, self.rank()).map_err(explain)?);
         if self.rank() == 0 {
             return self.reshape(&[1]);
         }
