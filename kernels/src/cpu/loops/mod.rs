@@ -17,6 +17,8 @@ mod schedule;
 mod scratch;
 mod space;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use compile::CompileError;
 

@@ -1,6 +1,6 @@
 //! Vector math: elementary functions as straight-line scalar source that the compiler turns into vector code.
 
-mod std_backed;
+mod scalar;
 
 use super::isa::Target;
 
