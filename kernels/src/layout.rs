@@ -3,7 +3,7 @@
 use crate::shape::{self, Dims, Strides};
 
 /// Extents, steps and the position of the first element, all in elements.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Layout {
     /// Extents, outermost first.
     pub shape: Dims,
@@ -13,6 +13,18 @@ pub struct Layout {
     pub offset: usize,
 }
 
+impl Clone for Layout {
+    /// By copying the inline words: the derived clone would go element by element, on the hot path of every op.
+    #[inline]
+    fn clone(&self) -> Layout {
+        Layout {
+            shape: Dims::from_slice(&self.shape),
+            strides: Strides::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
+}
+
 impl Layout {
     /// Row-major, starting at the buffer's first element.
     pub fn contiguous(shape: &[usize]) -> Layout {
@@ -20,16 +32,19 @@ impl Layout {
     }
 
     /// Number of dimensions.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.shape.len()
     }
 
     /// Number of elements.
+    #[inline]
     pub fn numel(&self) -> usize {
         shape::numel(&self.shape)
     }
 
     /// Whether the elements lie row-major without gaps (the offset may be anything).
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1isize;
         for (&extent, &stride) in self.shape.iter().zip(&self.strides).rev() {

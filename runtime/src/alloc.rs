@@ -22,52 +22,71 @@ pub struct Stats {
     pub bytes_moved: u64,
 }
 
+/// The live counters; separate cells, so that an update touches only what it changes.
+struct Counters {
+    allocations: Cell<u64>,
+    system_allocations: Cell<u64>,
+    live_bytes: Cell<i64>,
+    peak_bytes: Cell<i64>,
+    launches: Cell<u64>,
+    bytes_moved: Cell<u64>,
+}
+
 thread_local! {
-    static STATS: Cell<Stats> = const {
-        Cell::new(Stats { allocations: 0, system_allocations: 0, live_bytes: 0, peak_bytes: 0, launches: 0, bytes_moved: 0 })
+    static COUNTERS: Counters = const {
+        Counters {
+            allocations: Cell::new(0),
+            system_allocations: Cell::new(0),
+            live_bytes: Cell::new(0),
+            peak_bytes: Cell::new(0),
+            launches: Cell::new(0),
+            bytes_moved: Cell::new(0),
+        }
     };
 }
 
 /// The calling thread's statistics.
 pub fn stats() -> Stats {
-    STATS.with(Cell::get)
+    COUNTERS.with(|c| Stats {
+        allocations: c.allocations.get(),
+        system_allocations: c.system_allocations.get(),
+        live_bytes: c.live_bytes.get(),
+        peak_bytes: c.peak_bytes.get(),
+        launches: c.launches.get(),
+        bytes_moved: c.bytes_moved.get(),
+    })
 }
 
 /// Makes the current live bytes the new peak.
 pub fn reset_peak() {
-    update(|s| s.peak_bytes = s.live_bytes);
-}
-
-#[inline]
-fn update(f: impl FnOnce(&mut Stats)) {
-    // A thread that is being torn down has nobody left to read its statistics.
-    let _ = STATS.try_with(|cell| {
-        let mut stats = cell.get();
-        f(&mut stats);
-        cell.set(stats);
-    });
+    COUNTERS.with(|c| c.peak_bytes.set(c.live_bytes.get()));
 }
 
 #[inline]
 pub(crate) fn note_alloc(bytes: usize, from_system: bool) {
-    update(|s| {
-        s.allocations += 1;
-        s.system_allocations += from_system as u64;
-        s.live_bytes += bytes as i64;
-        s.peak_bytes = s.peak_bytes.max(s.live_bytes);
+    COUNTERS.with(|c| {
+        c.allocations.set(c.allocations.get() + 1);
+        if from_system {
+            c.system_allocations.set(c.system_allocations.get() + 1);
+        }
+        let live = c.live_bytes.get() + bytes as i64;
+        c.live_bytes.set(live);
+        if live > c.peak_bytes.get() {
+            c.peak_bytes.set(live);
+        }
     });
 }
 
 #[inline]
 pub(crate) fn note_free(bytes: usize) {
-    update(|s| s.live_bytes -= bytes as i64);
+    COUNTERS.with(|c| c.live_bytes.set(c.live_bytes.get() - bytes as i64));
 }
 
 #[inline]
 pub(crate) fn note_launch(bytes: u64) {
-    update(|s| {
-        s.launches += 1;
-        s.bytes_moved += bytes;
+    COUNTERS.with(|c| {
+        c.launches.set(c.launches.get() + 1);
+        c.bytes_moved.set(c.bytes_moved.get() + bytes);
     });
 }
 

@@ -134,7 +134,7 @@ fn launch_direct(map: &MapKernel, shape: &Tensor, args: &[Arg]) -> Result<Tensor
             }
         }
     }
-    let params = params(&map.params, args)?;
+    let params = if map.params.is_empty() { SmallVec::new() } else { params(&map.params, args)? };
     {
         let _kernel = profile::timed(Bucket::Kernel);
         let work = Work::Loop(&map.kernel, Space::Flat { points, broadcast }, &params);
