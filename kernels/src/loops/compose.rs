@@ -15,6 +15,7 @@ use super::region::{Kind, Node, Output, Region, Unfusible, ViewDims, canonical, 
 use crate::dtype::{DType, Scalar};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 impl Region {
     /// One program that computes every output, or the reason why there is none.
@@ -29,7 +30,7 @@ impl Region {
             buffers: Vec::new(),
             maps: Vec::new(),
             values: vec![None; self.nodes.len()],
-            known: HashMap::new(),
+            known: HashMap::default(),
             space: &space,
         };
         for (i, node) in self.nodes.iter().enumerate() {
@@ -63,7 +64,7 @@ struct Emitter<'a> {
     maps: Vec<AxisMap>,
     /// Of computed nodes; leaves are emitted at each use.
     values: Vec<Option<Reg>>,
-    known: HashMap<Inst, Reg>,
+    known: HashMap<Inst, Reg, BuildHasherDefault<Mix>>,
 }
 
 impl Emitter<'_> {
@@ -268,6 +269,35 @@ impl Emitter<'_> {
         let reg = Reg(self.program.insts.len() as u32 - 1);
         self.known.insert(inst, reg);
         reg
+    }
+}
+
+/// Multiply and rotate. Instructions are small and come from ourselves, so the default hasher's defence against chosen
+/// keys would only be a quarter of the time that composing takes.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte as u64);
+        }
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n as u64);
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+
+    fn write_isize(&mut self, n: isize) {
+        self.write_u64(n as u64);
     }
 }
 

@@ -222,6 +222,6 @@ fn composing_does_not_change_the_meaning() {
         kinds[3] += usize::from(program.insts.iter().any(|inst| matches!(inst.op, super::InstOp::Scan(..))));
     }
     // The generator must go on making the interesting ones.
-    let enough = [50, 80, 50, 10];
+    let enough = [100, 150, 60, 15];
     assert!(kinds.iter().zip(enough).all(|(&found, enough)| found >= enough), "{kinds:?}");
 }

@@ -158,7 +158,7 @@ impl<'a> Maker<'a> {
     fn new(draw: &'a mut Draw, style: Style) -> Maker<'a> {
         let mut shape = Dims::new();
         let mut room = 2000;
-        let rank = draw.pick(&[0, 1, 1, 2, 2, 2, 3, 3, 4]);
+        let rank = draw.pick(&[0, 1, 2, 2, 2, 3, 3, 3, 4]);
         for _ in 0..rank {
             let extent = draw.pick(&[1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 100, 129, 700]).min(room);
             room = (room / extent.max(1)).max(1);
@@ -176,7 +176,7 @@ impl<'a> Maker<'a> {
         let mut reduced = Dims::new();
         if !draw.once_in(3) {
             let suffix = draw.once_in(2);
-            let from = draw.below(rank + 1);
+            let from = rank.min(draw.below(rank + 1) + usize::from(rank > 1 && draw.once_in(2)));
             reduced = (0..rank).filter(|&dim| if suffix { dim >= from } else { draw.once_in(2) }).collect();
         }
         Maker { draw, style, region: Region::new(), shape, reduced, values: Vec::new() }
@@ -195,8 +195,10 @@ impl<'a> Maker<'a> {
             let joined = self.region.binary(BinaryOp::Max, other, total);
             self.values.extend([total, joined]);
         }
-        for _ in 0..self.draw.pick(&[1, 1, 1, 2, 3]) {
-            self.output();
+        for i in 0..self.draw.pick(&[1, 1, 1, 2, 3]) {
+            let last = self.values[self.values.len() - 1];
+            let value = if i == 0 { last } else { self.value() };
+            self.output(value);
         }
     }
 
@@ -351,8 +353,7 @@ impl<'a> Maker<'a> {
         self.region.constant(value, dtype)
     }
 
-    fn output(&mut self) {
-        let mut value = self.value();
+    fn output(&mut self, mut value: Node) {
         if self.draw.once_in(6) && !self.shape.is_empty() {
             let dim = self.draw.below(self.shape.len());
             let mut shape = self.shape.clone();
