@@ -1,6 +1,7 @@
 //! From a product to parts: orientation, merged batches, the cut, and the code for this element type and processor.
 
 use super::element::{Element, Truth};
+use super::few::{self, FEW};
 #[cfg(target_arch = "x86_64")]
 use super::machine::{Avx2, Avx512};
 use super::machine::{Level, Machine, Portable};
@@ -13,6 +14,9 @@ use crate::shape::Strides;
 
 /// Multiply-adds that are worth a part of their own: about 5 us.
 const PART_WORK: usize = 200_000;
+
+/// Elements of b whose reading is worth a part of its own.
+const PART_READ: usize = 40_000;
 
 /// Parts per thread, so that a thread that comes late or is held up does not hold up the call.
 const PARTS_PER_THREAD: usize = 4;
@@ -152,17 +156,18 @@ unsafe fn typed<E: Everywhere>(
         batch,
         cut: Cut { rows: 0, cols: 0, row_blocks: 0, col_blocks: 0, blocks: 0, per_part: 1 },
     };
-    // c^T = b^T a^T, where c's columns lie side by side.
-    if job.c_steps.col != 1 && job.c_steps.row == 1 {
-        (job.m, job.n) = (job.n, job.m);
-        (job.a, job.b) = (job.b, job.a);
-        (job.a_steps, job.b_steps) = (job.b_steps.transposed(), job.a_steps.transposed());
-        (job.batch.a, job.batch.b) = (job.batch.b, job.batch.a);
-        job.c_steps = job.c_steps.transposed();
-        job.bias = job.bias.map(|(bias, steps)| (bias, steps.transposed()));
+    // Few columns become few rows; otherwise the rows of the result should lie side by side.
+    let few = gemm.m.min(gemm.n) <= FEW;
+    if (few && job.n < job.m) || (!few && job.c_steps.col != 1 && job.c_steps.row == 1) {
+        job.transpose();
     }
     merge_batch(&mut job);
-    job.cut = cut(job.m, job.n, job.k, job.batch.dims.iter().product(), pool.threads(), code);
+    let count = job.batch.dims.iter().product();
+    job.cut = if job.m <= FEW {
+        cut_few(job.m, job.n, job.k, count, pool.threads())
+    } else {
+        cut(job.m, job.n, job.k, count, pool.threads(), code)
+    };
     let parts = job.cut.blocks.div_ceil(job.cut.per_part);
     if parts == 1 {
         // SAFETY: the same contract.
@@ -195,6 +200,16 @@ fn merge_batch<E>(job: &mut Job<E>) {
             steps.pop();
         }
     }
+}
+
+/// Cuts a product of few rows, whose time is that of reading b.
+fn cut_few(m: usize, n: usize, k: usize, batch: usize, threads: usize) -> Cut {
+    let work = n.saturating_mul(k.max(1)).saturating_mul(batch);
+    let wanted = if threads == 1 { 1 } else { (work / PART_READ).clamp(1, PARTS_PER_THREAD * threads) };
+    let cols = n.div_ceil(wanted.div_ceil(batch)).next_multiple_of(few::UNIT);
+    let col_blocks = n.div_ceil(cols);
+    let blocks = batch * col_blocks;
+    Cut { rows: m, cols, row_blocks: 1, col_blocks, blocks, per_part: blocks.div_ceil(wanted) }
 }
 
 /// Cuts the results. No element's bits depend on it, so it may follow the number of threads.

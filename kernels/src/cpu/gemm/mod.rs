@@ -15,6 +15,7 @@
 //! of c (`accumulate`), the bias, the activation.
 
 mod element;
+mod few;
 mod launch;
 mod machine;
 mod pack;

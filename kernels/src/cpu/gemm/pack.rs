@@ -94,7 +94,7 @@ pub(super) unsafe fn pack_b<E: Element, M: Machine<E::Sum>>(
         } else {
             for panel in 0..full {
                 let from = from.offset((panel * width) as isize * steps.col);
-                gather::<E, M>(from, steps, k, width, to.add(panel * k * width));
+                gather::<E, M>(from, steps, k, width, width, to.add(panel * k * width));
             }
         }
         let rest = cols % width;
@@ -103,21 +103,21 @@ pub(super) unsafe fn pack_b<E: Element, M: Machine<E::Sum>>(
             for i in 0..k * width {
                 to.add(i).write(E::Sum::ZERO);
             }
-            gather::<E, M>(from.offset((full * width) as isize * steps.col), steps, k, rest, to);
+            gather::<E, M>(from.offset((full * width) as isize * steps.col), steps, k, rest, width, to);
         }
     }
 }
 
-/// Packs one panel from any layout.
+/// Copies `k` x `cols` elements from any layout to rows that are `width` apart.
 #[inline(always)]
-unsafe fn gather<E: Element, M: Machine<E::Sum>>(
+pub(super) unsafe fn gather<E: Element, M: Machine<E::Sum>>(
     from: *const E,
     steps: Steps,
     k: usize,
     cols: usize,
+    width: usize,
     to: *mut E::Sum,
 ) {
-    let width = M::WIDTH;
     // SAFETY: as in `pack_b`.
     unsafe {
         // Squares of rows and columns that can be moved in registers.

@@ -5,6 +5,7 @@
 //! and saves the barrier that sharing packed panels between threads would need.
 
 use super::element::Element;
+use super::few::{self, FEW};
 use super::machine::Machine;
 use super::pack::{self, Left, Steps};
 use super::scratch;
@@ -59,8 +60,18 @@ impl<E: Element> Job<E> {
         E::IS_SUM && self.c_steps.col == 1 && !(self.accumulate && self.k > BLOCK)
     }
 
+    /// c^T = b^T a^T.
+    pub(super) fn transpose(&mut self) {
+        (self.m, self.n) = (self.n, self.m);
+        (self.a, self.b) = (self.b, self.a);
+        (self.a_steps, self.b_steps) = (self.b_steps.transposed(), self.a_steps.transposed());
+        std::mem::swap(&mut self.batch.a, &mut self.batch.b);
+        self.c_steps = self.c_steps.transposed();
+        self.bias = self.bias.map(|(bias, steps)| (bias, steps.transposed()));
+    }
+
     /// Where row `i` of a, column `j` of b and element (i, j) of c of one product of the batch are.
-    fn at(&self, in_batch: usize, i: usize, j: usize) -> (*const E, *const E, *mut E) {
+    pub(super) fn at(&self, in_batch: usize, i: usize, j: usize) -> (*const E, *const E, *mut E) {
         let (mut a, mut b, mut c) = (self.a, self.b, self.c);
         let mut rest = in_batch;
         for d in (0..self.batch.dims.len()).rev() {
@@ -96,17 +107,23 @@ pub(super) unsafe fn part<E: Element, M: Machine<E::Sum>>(job: &Job<E>, index: u
         let (i, j) = (item % cut.row_blocks * cut.rows, item % per_product / cut.row_blocks * cut.cols);
         let place = Place { i, j, rows: cut.rows.min(job.m - i), cols: cut.cols.min(job.n - j) };
         // SAFETY: the same contract.
-        unsafe { block::<E, M>(job, item / per_product, place) };
+        unsafe {
+            if job.m <= FEW {
+                few::block::<E, M>(job, item / per_product, place);
+            } else {
+                block::<E, M>(job, item / per_product, place);
+            }
+        }
     }
 }
 
 /// A block of the result.
 #[derive(Clone, Copy)]
-struct Place {
-    i: usize,
-    j: usize,
-    rows: usize,
-    cols: usize,
+pub(super) struct Place {
+    pub(super) i: usize,
+    pub(super) j: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
 }
 
 #[inline(always)]
@@ -212,7 +229,12 @@ fn packs_b<E: Element>(steps: Steps, rows: usize, height: usize) -> bool {
 
 /// Rounds the sums of a tile (or takes what is in c), adds the old value and the bias, and activates.
 #[inline(always)]
-unsafe fn finish<E: Element>(job: &Job<E>, sums: Option<(*const E::Sum, usize)>, to: *mut E, tile: Place) {
+pub(super) unsafe fn finish<E: Element>(
+    job: &Job<E>,
+    sums: Option<(*const E::Sum, usize)>,
+    to: *mut E,
+    tile: Place,
+) {
     let Place { i, j, rows, cols } = tile;
     // SAFETY: the caller vouches for the tile in c and in the sums.
     unsafe {
