@@ -1,1 +1,18 @@
-//! deciding at once
+//! Deciding at once: torch-style autograd, which hangs its graph on tensors, and TensorFlow's `GradientTape`, which records
+//! in a scope. Both are interpreters of the runtime's door and use its one reverse walk and its gradient rules.
+
+mod autograd;
+mod backward;
+mod engine;
+mod hooks;
+mod node;
+mod saved;
+
+pub use autograd::{Autograd, enable_grad, no_grad};
+pub use backward::{BackwardOptions, GradOptions, grad};
+pub use hooks::HookHandle;
+
+/// What programs in torch's style import.
+pub mod prelude {
+    pub use crate::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};
+}

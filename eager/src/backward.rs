@@ -1,0 +1,439 @@
+//! Walking the dynamic graph back: `backward`, which adds to the `.grad` of leaves, and `grad`, which returns gradients.
+
+use crate::engine::{ResidualSource, history};
+use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
+use crate::saved::{freed_error, values};
+use runtime::door;
+use runtime::error::{Error, Result};
+use runtime::ops;
+use runtime::reverse::{self, Cotangents, Recorded};
+use runtime::table::{Gradients, OpDef, Vjp, VjpContext};
+use runtime::{Arg, Origin, Tensor};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// How to run `backward`.
+#[derive(Clone, Copy, Default)]
+pub struct BackwardOptions<'a> {
+    /// The gradient of the tensor itself; left out, it is 1 for a tensor of one element.
+    pub gradient: Option<&'a Tensor>,
+    /// Whether what was saved stays for another backward; left out, as `create_graph`.
+    pub retain_graph: Option<bool>,
+    /// Whether the gradients can be differentiated again.
+    pub create_graph: bool,
+    /// The tensors whose `.grad` to add to; left out, every leaf.
+    pub inputs: Option<&'a [&'a Tensor]>,
+}
+
+/// How to run `grad`.
+#[derive(Clone, Copy, Default)]
+pub struct GradOptions<'a> {
+    /// The gradients of the outputs; `None` is 1 for an output of one element.
+    pub grad_outputs: Option<&'a [Option<&'a Tensor>]>,
+    /// Whether what was saved stays for another walk; left out, as `create_graph`.
+    pub retain_graph: Option<bool>,
+    /// Whether the gradients can be differentiated again.
+    pub create_graph: bool,
+    /// Whether an input that the outputs do not depend on gives `None` instead of an error.
+    pub allow_unused: bool,
+}
+
+/// The gradients of the sum of `outputs` with respect to `inputs`; adds to no `.grad`.
+#[track_caller]
+pub fn grad(outputs: &[&Tensor], inputs: &[&Tensor], options: GradOptions) -> Result<Vec<Option<Tensor>>> {
+    let origin = Origin::caller();
+    grad_at(outputs, inputs, options).map_err(|e| e.at(origin))
+}
+
+fn grad_at(outputs: &[&Tensor], inputs: &[&Tensor], options: GradOptions) -> Result<Vec<Option<Tensor>>> {
+    if let Some(given) = options.grad_outputs
+        && given.len() != outputs.len()
+    {
+        return Err(Error::gradient(format!("{} gradients for {} outputs", given.len(), outputs.len())).in_op("grad"));
+    }
+    let targets = inputs.iter().map(|t| target(t, "grad")).collect::<Result<Vec<Edge>>>()?;
+    let roots = outputs
+        .iter()
+        .enumerate()
+        .map(|(i, t)| root(t, options.grad_outputs.and_then(|g| g[i]), "grad"))
+        .collect::<Result<Vec<_>>>()?;
+    let retain = options.retain_graph.unwrap_or(options.create_graph);
+    let walk = Walk::new(options.create_graph, retain).towards(&roots, &targets);
+    let mut captured = walk.run(roots, &targets)?;
+    let mut gradients = Vec::with_capacity(inputs.len());
+    for (i, edge) in targets.iter().enumerate() {
+        let gradient = captured.take(edge);
+        if gradient.is_none() && !options.allow_unused {
+            return Err(Error::gradient(format!("the outputs do not depend on input {i}"))
+                .in_op("grad")
+                .hint("set allow_unused to get None for it"));
+        }
+        gradients.push(gradient);
+    }
+    Ok(gradients)
+}
+
+/// Adds the gradient of `tensor` to the leaves that it was computed from.
+pub(crate) fn backward(tensor: &Tensor, options: BackwardOptions) -> Result<()> {
+    let roots = vec![root(tensor, options.gradient, "backward")?];
+    let retain = options.retain_graph.unwrap_or(options.create_graph);
+    let mut walk = Walk::new(options.create_graph, retain);
+    let targets = match options.inputs {
+        None => Vec::new(),
+        Some(inputs) => inputs.iter().map(|t| target(t, "backward")).collect::<Result<Vec<_>>>()?,
+    };
+    if options.inputs.is_some() {
+        walk = walk.towards(&roots, &targets);
+    }
+    let captured = walk.run(roots, &targets)?;
+    for (leaf, gradient) in captured.leaves {
+        let mut grad = leaf.grad();
+        let before = grad.take();
+        *grad = Some(accumulate(before, gradient, options.create_graph)?);
+    }
+    for ((number, index), gradient) in captured.nodes {
+        let node = targets.iter().find_map(|e| match e {
+            Edge::Node(node, i) if (node.number, *i) == (number, index) => Some(node),
+            _ => None,
+        });
+        if let Some(node) = node {
+            node.extras().retain(index);
+            node.extras().set_retained(index, |old| accumulate(old, gradient, options.create_graph).map(Some))?;
+        }
+    }
+    Ok(())
+}
+
+/// A `.grad` with a contribution added. The first is taken as it is where nobody else holds its memory, and copied where
+/// someone does: an update of one gradient in place must not change another.
+pub(crate) fn accumulate(before: Option<Tensor>, gradient: Tensor, create_graph: bool) -> Result<Tensor> {
+    match before {
+        Some(before) if create_graph => before.add(&gradient),
+        Some(before) => {
+            door::mutate(&ops::ADD, &[Arg::Tensor(&before), Arg::Tensor(&gradient)], Origin::caller())?;
+            Ok(before)
+        }
+        None => {
+            let alone = gradient.handles() == 1
+                && gradient.is_contiguous()
+                && gradient.storage().is_ok_and(|s| Arc::strong_count(s) == 1);
+            if create_graph || alone || gradient.traced().is_some() { Ok(gradient) } else { gradient.copy() }
+        }
+    }
+}
+
+/// The history of a tensor whose gradient is asked for.
+fn target(tensor: &Tensor, what: &'static str) -> Result<Edge> {
+    match history(tensor) {
+        Edge::None => Err(Error::gradient("one of the inputs does not require grad").in_op(what)),
+        edge => Ok(edge),
+    }
+}
+
+/// Where a walk starts, and with which gradient.
+fn root(tensor: &Tensor, gradient: Option<&Tensor>, what: &'static str) -> Result<(Edge, Tensor)> {
+    let edge = history(tensor);
+    if !edge.is_some() {
+        return Err(Error::gradient("the tensor does not require grad and has no history")
+            .in_op(what)
+            .with_operands([(tensor.dtype(), tensor.layout().shape.clone())])
+            .hint("call requires_grad_(true) on the tensors that it is computed from, outside of no_grad()"));
+    }
+    let gradient = match gradient {
+        Some(g) if g.dtype() == tensor.dtype() && g.shape() == tensor.shape() => g.clone(),
+        Some(g) => {
+            return Err(Error::gradient(format!(
+                "the gradient {} does not have the tensor's type {}",
+                g.tensor_type(),
+                tensor.tensor_type()
+            ))
+            .in_op(what));
+        }
+        None if tensor.numel() == 1 => one_like(tensor)?,
+        None => {
+            return Err(Error::gradient(format!(
+                "gradients can be created implicitly only for tensors of one element, not for shape {:?}",
+                tensor.shape()
+            ))
+            .in_op(what)
+            .hint("pass a gradient of the tensor's shape"));
+        }
+    };
+    Ok((edge, gradient))
+}
+
+/// The number 1 with the type of a one-element tensor.
+pub(crate) fn one_like(tensor: &Tensor) -> Result<Tensor> {
+    let one = Tensor::from_slice(&[1f32], tensor.shape())?;
+    let _plain = door::outside();
+    one.to(tensor.dtype())?.to_device(tensor.device())
+}
+
+/// One walk and what it needs to know everywhere.
+struct Walk {
+    create_graph: bool,
+    retain_graph: bool,
+    /// Numbers of the nodes and leaves on the way to the targets; `None` where every leaf is one.
+    wanted: Option<HashSet<u64>>,
+    leaves: RefCell<HashMap<u64, Arc<Leaf>>>,
+}
+
+/// Gradients that a walk brought to its targets.
+struct Captured {
+    leaves: Vec<(Arc<Leaf>, Tensor)>,
+    nodes: HashMap<(u64, u32), Tensor>,
+}
+
+impl Captured {
+    fn take(&mut self, edge: &Edge) -> Option<Tensor> {
+        match edge {
+            Edge::None => None,
+            Edge::Leaf(leaf) => self.leaves.iter().find(|(l, _)| Arc::ptr_eq(l, leaf)).map(|(_, g)| g.clone()),
+            Edge::Node(node, index) => self.nodes.get(&(node.number, *index)).cloned(),
+        }
+    }
+}
+
+impl Walk {
+    fn new(create_graph: bool, retain_graph: bool) -> Walk {
+        Walk { create_graph, retain_graph, wanted: None, leaves: RefCell::default() }
+    }
+
+    /// Visits only what lies between the roots and the targets. Numbers ascend along edges, so one pass in ascending
+    /// order over what can be reached decides.
+    fn towards(mut self, roots: &[(Edge, Tensor)], targets: &[Edge]) -> Walk {
+        let mut wanted: HashSet<u64> = targets.iter().filter_map(Edge::number).collect();
+        let mut reached: HashMap<u64, Arc<Node>> = HashMap::new();
+        let mut stack: Vec<Arc<Node>> = Vec::new();
+        let mut push = |stack: &mut Vec<Arc<Node>>, edge: &Edge| {
+            if let Edge::Node(node, _) = edge
+                && reached.insert(node.number, node.clone()).is_none()
+            {
+                stack.push(node.clone());
+            }
+        };
+        roots.iter().for_each(|(edge, _)| push(&mut stack, edge));
+        while let Some(node) = stack.pop() {
+            node.edges.iter().for_each(|edge| push(&mut stack, edge));
+        }
+        let mut numbers: Vec<u64> = reached.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            if reached[&number].edges.iter().filter_map(Edge::number).any(|n| wanted.contains(&n)) {
+                wanted.insert(number);
+            }
+        }
+        self.wanted = Some(wanted);
+        self
+    }
+
+    fn wants(&self, edge: &Edge) -> bool {
+        match (&self.wanted, edge.number()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(wanted), Some(number)) => wanted.contains(&number),
+        }
+    }
+
+    fn follow<'w>(&'w self, edge: &Edge) -> reverse::Edge<Step<'w>> {
+        if !self.wants(edge) {
+            return reverse::Edge::None;
+        }
+        match edge {
+            Edge::None => reverse::Edge::None,
+            Edge::Node(node, index) => reverse::Edge::Record(Step { node: node.clone(), walk: self }, *index),
+            Edge::Leaf(leaf) => {
+                self.leaves.borrow_mut().entry(leaf.number).or_insert_with(|| leaf.clone());
+                reverse::Edge::Leaf(leaf.number)
+            }
+        }
+    }
+
+    fn run(&self, roots: Vec<(Edge, Tensor)>, targets: &[Edge]) -> Result<Captured> {
+        let _mode = if self.create_graph { door::enable_grad() } else { door::no_grad() };
+        let targets: HashSet<(u64, u32)> = targets
+            .iter()
+            .filter_map(|e| match e {
+                Edge::Node(node, index) => Some((node.number, *index)),
+                Edge::None | Edge::Leaf(_) => None,
+            })
+            .collect();
+        let mut nodes = HashMap::new();
+        let roots = roots.into_iter().map(|(edge, gradient)| (self.follow(&edge), gradient));
+        let gradients = reverse::walk(roots, |step: &Step, cotangents: &mut Cotangents| {
+            let extras = step.node.extras.get();
+            if extras.is_none() && targets.is_empty() {
+                return Ok(());
+            }
+            for (index, slot) in cotangents.iter_mut().enumerate() {
+                let Some(mut gradient) = slot.take() else { continue };
+                let index = index as u32;
+                if let Some(extras) = extras {
+                    gradient = extras.apply(index, gradient)?;
+                    extras.set_retained(index, |old| {
+                        accumulate(old, gradient.clone(), self.create_graph).map(Some)
+                    })?;
+                }
+                if targets.contains(&(step.node.number, index)) {
+                    nodes.insert((step.node.number, index), gradient.clone());
+                }
+                *slot = Some(gradient);
+            }
+            Ok(())
+        })?;
+        let reached = self.leaves.take();
+        let mut leaves: Vec<(Arc<Leaf>, Tensor)> = Vec::with_capacity(gradients.len());
+        for (number, gradient) in gradients {
+            if let Some(leaf) = reached.get(&number) {
+                leaves.push((leaf.clone(), leaf.extras.apply(0, gradient)?));
+            }
+        }
+        leaves.sort_by_key(|(leaf, _)| leaf.number);
+        Ok(Captured { leaves, nodes })
+    }
+}
+
+/// A node as a walk sees it.
+#[derive(Clone)]
+struct Step<'w> {
+    node: Arc<Node>,
+    walk: &'w Walk,
+}
+
+impl Recorded for Step<'_> {
+    fn number(&self) -> u64 {
+        self.node.number
+    }
+
+    fn outputs(&self) -> usize {
+        self.node.outputs as usize
+    }
+
+    fn edges(&self) -> SmallVec<[reverse::Edge<Self>; 3]> {
+        self.node.edges.iter().map(|edge| self.walk.follow(edge)).collect()
+    }
+
+    fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {
+        let node = &*self.node;
+        let needs = node.edges.iter().enumerate().fold(0u64, |bits, (i, edge)| {
+            bits | (self.walk.wants(edge) as u64) << i.min(63)
+        });
+        if needs == 0 && !matches!(node.rule, Rule::Refuse(_)) {
+            return Ok(SmallVec::from_elem(None, node.edges.len()));
+        }
+        let gradients = match &node.rule {
+            Rule::Op(op) => self.op_vjp(op, needs, cotangents),
+            Rule::Call(callable, sources) => {
+                let (args, residuals) = self.call_operands(sources)?;
+                callable.clone().vjp(&args, &residuals, cotangents).map(|g| g.into_iter().collect())
+            }
+            Rule::Refuse(why) => Err(Error::gradient(*why)),
+        }
+        .map_err(|e| e.at(node.origin))?;
+        if gradients.len() != node.edges.len() {
+            return Err(Error::internal(format!(
+                "the gradient of {} gave {} gradients for {} operands",
+                node.name(),
+                gradients.len(),
+                node.edges.len()
+            )));
+        }
+        if !self.walk.retain_graph {
+            node.free();
+        }
+        Ok(gradients)
+    }
+}
+
+impl Step<'_> {
+    fn op_vjp(&self, op: &'static OpDef, needs: u64, cotangents: &Cotangents) -> Result<Gradients> {
+        let node = &*self.node;
+        let (saves, rule) = match op.vjp {
+            Vjp::Rule(saves, rule) => (saves, rule),
+            Vjp::Zero => return Ok(SmallVec::from_elem(None, node.edges.len())),
+            Vjp::None(why) => return Err(op.no_gradient(why)),
+        };
+        let all = crate::engine::needs_of(&node.edges);
+        let create_graph = self.walk.create_graph;
+        let kept = node.kept();
+        let args = values(
+            &kept.args,
+            op,
+            node.origin,
+            |i, at, tensors| kept.freed && saves.reads(i, all, at, tensors),
+            |tensor, at| {
+                if create_graph {
+                    tensor.set_slot(node.edges.get(at).and_then(slot_for));
+                }
+            },
+        )?;
+        let outputs = values(
+            &kept.outputs,
+            op,
+            node.origin,
+            |i, _, _| kept.freed && saves.output(i),
+            |tensor, at| {
+                if create_graph {
+                    tensor.set_slot(Some(slot_of(&self.node, at as u32)));
+                }
+            },
+        )?;
+        drop(kept);
+        rule(&VjpContext { op, args: &args, outputs: &outputs, cotangents, needs })
+    }
+
+    /// Arguments and residuals of a call.
+    fn call_operands(&self, sources: &[ResidualSource]) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+        let node = &*self.node;
+        let kept = node.kept();
+        if kept.freed {
+            return Err(freed_error(node.name(), node.origin));
+        }
+        let create_graph = self.walk.create_graph;
+        let open = |saved: &crate::saved::Kept, edge: &dyn Fn() -> Option<Edge>| match saved {
+            crate::saved::Kept::Tensor(saved) => {
+                if let Some(versions) = saved.overwritten() {
+                    return Err(saved.overwritten_error(node.name(), versions, node.origin));
+                }
+                let (tensor, same) = saved.open();
+                if create_graph
+                    && let Some(edge) = edge()
+                    && !(same && tensor.slot().is_some())
+                {
+                    let tensor = tensor.alias();
+                    tensor.set_slot(slot_for(&edge));
+                    return Ok(tensor);
+                }
+                Ok(tensor)
+            }
+            _ => Err(Error::internal("a call keeps tensors only")),
+        };
+        let args = kept
+            .args
+            .iter()
+            .enumerate()
+            .map(|(i, saved)| open(saved, &|| node.edges.get(i).cloned()))
+            .collect::<Result<Vec<_>>>()?;
+        let residuals = kept
+            .outputs
+            .iter()
+            .zip(sources)
+            .map(|(saved, source)| {
+                open(saved, &|| match *source {
+                    ResidualSource::Arg(i) => node.edges.get(i as usize).cloned(),
+                    ResidualSource::Output(i) => Some(Edge::Node(self.node.clone(), i)),
+                    ResidualSource::Inside => Some(hidden(node.origin)),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok((args, residuals))
+    }
+}
+
+/// A history that refuses: for values inside of a call, which a second derivative would need.
+fn hidden(origin: Origin) -> Edge {
+    let why = "the call keeps values of its inside for its backward, and these cannot be differentiated again";
+    Edge::Node(Arc::new(Node::new(Rule::Refuse(why), SmallVec::new(), SmallVec::new(), 1, origin)), 0)
+}

@@ -1,0 +1,146 @@
+//! torch's way of recording: the interpreter that tensors with a history bring to the door. It pushes nothing; it runs
+//! the operation on the level below and hangs one node on the result.
+
+use crate::node::{Edge, Edges, Node, Rule, attach, edge_of};
+use crate::saved::{KeptList, SavedTensor, keep_args, keep_outputs};
+use runtime::callable::Callable;
+use runtime::door::{self, Interpreter, Observe, Outputs};
+use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::table::{Effect, OpDef, Saves, Vjp};
+use runtime::{Arg, Tensor};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The interpreter behind every slot of this crate.
+pub(crate) struct Engine;
+
+/// Its only value.
+pub(crate) static ENGINE: Engine = Engine;
+
+/// The history of a tensor.
+#[inline]
+pub(crate) fn history(tensor: &Tensor) -> Edge {
+    tensor.slot().map_or(Edge::None, edge_of)
+}
+
+/// Bit i: edge i leads somewhere.
+pub(crate) fn needs_of(edges: &[Edge]) -> u64 {
+    edges.iter().enumerate().fold(0, |bits, (i, e)| bits | (e.is_some() as u64) << i.min(63))
+}
+
+fn edges_of(args: &[Arg]) -> Edges {
+    args.iter().flat_map(|a| a.tensors()).map(history).collect()
+}
+
+/// What the record of an op keeps; `None` where no gradient flows through it.
+fn saves_of(op: &OpDef) -> Option<Saves> {
+    match op.vjp {
+        Vjp::Rule(saves, _) => Some(saves),
+        Vjp::None(_) => Some(Saves::NOTHING),
+        Vjp::Zero => None,
+    }
+}
+
+impl Interpreter for Engine {
+    fn name(&self) -> &'static str {
+        "autograd"
+    }
+
+    fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
+        let outputs = door::bind(op, args, origin)?;
+        let Some(saves) = saves_of(op) else { return Ok(outputs) };
+        if !outputs.iter().any(|t| t.dtype().is_float()) {
+            return Ok(outputs);
+        }
+        let edges = edges_of(args);
+        let needs = needs_of(&edges);
+        if needs == 0 {
+            return Ok(outputs);
+        }
+        let node = Node::new(Rule::Op(op), edges, keep_args(args, saves, needs), outputs.len(), origin)
+            .with_outputs(keep_outputs(outputs.iter(), saves));
+        attach(Arc::new(node), outputs.iter());
+        Ok(outputs)
+    }
+
+    fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
+        door::observe(tensor, what, origin)
+    }
+
+    fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
+        let Some(Arg::Tensor(target)) = args.first().copied() else {
+            return Err(Error::value("an in-place operation needs a tensor to write to"));
+        };
+        if op.effect == Effect::Write || !target.dtype().is_float() {
+            return door::mutate(op, args, origin);
+        }
+        let mut edges = edges_of(args);
+        if let Some(Edge::Leaf(_)) = edges.first() {
+            return Err(Error::new(
+                ErrorKind::InPlace,
+                "a leaf tensor that requires grad is being used in an in-place operation",
+            )
+            .hint("update it under no_grad(), or write into a copy"));
+        }
+        let saves = saves_of(op).unwrap_or_else(|| {
+            edges.iter_mut().for_each(|e| *e = Edge::None);
+            Saves::NOTHING
+        });
+        let needs = needs_of(&edges);
+        // Kept before the write, at the version before it: what the rule reads of the target's old elements is then
+        // known to be lost.
+        let kept = keep_args(args, saves, needs);
+        door::mutate(op, args, origin)?;
+        let node = Node::new(Rule::Op(op), edges, kept, 1, origin)
+            .with_outputs(keep_outputs(std::iter::once(target), saves));
+        attach(Arc::new(node), std::iter::once(target));
+        Ok(())
+    }
+
+    fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
+        let (mut outputs, residuals) = callable.run_with_residuals(args)?;
+        let edges: Edges = args.iter().map(history).collect();
+        if needs_of(&edges) == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
+            return Ok(outputs);
+        }
+        for output in &mut outputs {
+            // An argument handed through is a new tensor: its history is this call.
+            if args.iter().any(|a| a.same(output)) {
+                *output = output.alias();
+            }
+        }
+        let sources = residuals.iter().map(|r| ResidualSource::of(r, args, &outputs)).collect();
+        let keep = |t: &Tensor| crate::saved::Kept::Tensor(Box::new(SavedTensor::new(t)));
+        let kept: KeptList = args.iter().map(keep).collect();
+        let rule = Rule::Call(callable.clone(), sources);
+        let node = Node::new(rule, edges, kept, outputs.len(), origin)
+            .with_outputs(residuals.iter().map(keep).collect());
+        attach(Arc::new(node), outputs.iter());
+        Ok(outputs)
+    }
+}
+
+/// Which history a residual of a call has when the call's backward is itself recorded.
+#[derive(Clone, Copy)]
+pub(crate) enum ResidualSource {
+    /// That of an argument.
+    Arg(u32),
+    /// That of an output.
+    Output(u32),
+    /// One that is hidden inside the call.
+    Inside,
+}
+
+impl ResidualSource {
+    fn of(residual: &Tensor, args: &[Tensor], outputs: &[Tensor]) -> ResidualSource {
+        let at = |list: &[Tensor]| list.iter().position(|t| t.same(residual)).map(|i| i as u32);
+        match (at(args), at(outputs)) {
+            (Some(i), _) => ResidualSource::Arg(i),
+            (None, Some(i)) => ResidualSource::Output(i),
+            (None, None) => ResidualSource::Inside,
+        }
+    }
+}
+
+/// Sources of all residuals of one call.
+pub(crate) type ResidualSources = SmallVec<[ResidualSource; 4]>;

@@ -1,0 +1,104 @@
+//! What users hang on a gradient in passing: hooks, and gradients retained on tensors that are not leaves.
+
+use runtime::Tensor;
+use runtime::error::{Error, Result};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+/// A function of a gradient; what it returns takes the gradient's place.
+pub(crate) type Hook = dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync;
+
+struct Registered {
+    id: u64,
+    output: u32,
+    hook: Arc<Hook>,
+}
+
+/// Hooks of the outputs of a node or of a leaf, and retained gradients.
+#[derive(Default)]
+pub(crate) struct Extras(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub(crate) struct State {
+    hooks: Vec<Registered>,
+    /// Outputs whose gradients are retained, and the gradients.
+    retained: Vec<(u32, Option<Tensor>)>,
+}
+
+/// Takes its hook away when `remove` is called; dropping it leaves the hook in place, as in torch.
+pub struct HookHandle {
+    id: u64,
+    state: Weak<Mutex<State>>,
+}
+
+impl HookHandle {
+    /// The hook does not run any more.
+    pub fn remove(self) {
+        if let Some(state) = self.state.upgrade() {
+            state.lock().unwrap_or_else(|p| p.into_inner()).hooks.retain(|r| r.id != self.id);
+        }
+    }
+}
+
+impl Extras {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|p| p.into_inner())
+    }
+
+    /// Adds a hook for the gradient of an output; hooks run in the order of registration.
+    pub(crate) fn register(&self, output: u32, hook: Arc<Hook>) -> HookHandle {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Relaxed);
+        self.state().hooks.push(Registered { id, output, hook });
+        HookHandle { id, state: Arc::downgrade(&self.0) }
+    }
+
+    /// Runs the hooks of an output on its gradient.
+    pub(crate) fn apply(&self, output: u32, gradient: Tensor) -> Result<Tensor> {
+        let hooks: Vec<Arc<Hook>> =
+            self.state().hooks.iter().filter(|r| r.output == output).map(|r| r.hook.clone()).collect();
+        let mut gradient = gradient;
+        for hook in hooks {
+            let Some(other) = hook(&gradient)? else { continue };
+            if other.tensor_type() != gradient.tensor_type() {
+                return Err(Error::gradient(format!(
+                    "a hook turned a gradient {} into {}",
+                    gradient.tensor_type(),
+                    other.tensor_type()
+                )));
+            }
+            gradient = other;
+        }
+        Ok(gradient)
+    }
+
+    /// From now on keeps the gradient of an output.
+    pub(crate) fn retain(&self, output: u32) {
+        let mut state = self.state();
+        if !state.retained.iter().any(|(o, _)| *o == output) {
+            state.retained.push((output, None));
+        }
+    }
+
+    /// The retained gradient of an output.
+    pub(crate) fn retained(&self, output: u32) -> Option<Tensor> {
+        self.state().retained.iter().find(|(o, _)| *o == output).and_then(|(_, g)| g.clone())
+    }
+
+    /// Forgets the retained gradient of an output; it stays retained.
+    pub(crate) fn forget(&self, output: u32) {
+        self.state().retained.iter_mut().filter(|(o, _)| *o == output).for_each(|(_, g)| *g = None);
+    }
+
+    /// Replaces the retained gradient of an output, if it is retained.
+    pub(crate) fn set_retained(&self, output: u32, update: impl FnOnce(Option<Tensor>) -> Result<Option<Tensor>>) -> Result<()> {
+        let Some(before) = self.state().retained.iter().find(|(o, _)| *o == output).map(|(_, g)| g.clone()) else {
+            return Ok(());
+        };
+        let after = update(before)?;
+        if let Some((_, gradient)) = self.state().retained.iter_mut().find(|(o, _)| *o == output) {
+            *gradient = after;
+        }
+        Ok(())
+    }
+}

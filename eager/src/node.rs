@@ -1,0 +1,261 @@
+//! The dynamic graph: leaves, recorded operations, and the edges between them.
+//!
+//! A node owns the nodes before it, never those after; tensors own the node that made them. A chain of a million
+//! operations is dropped with a loop, not by recursion.
+
+use crate::engine::{ENGINE, ResidualSources};
+use crate::hooks::Extras;
+use crate::saved::{KeptList, free};
+use runtime::callable::Callable;
+use runtime::door::Interpreter;
+use runtime::error::Origin;
+use runtime::table::OpDef;
+use runtime::tensor::AutogradSlot;
+use runtime::Tensor;
+use smallvec::SmallVec;
+use std::any::Any;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// Where the gradient of an operand goes.
+#[derive(Clone)]
+pub(crate) enum Edge {
+    /// Nowhere.
+    None,
+    /// To an output of an earlier node.
+    Node(Arc<Node>, u32),
+    /// To a tensor that collects it.
+    Leaf(Arc<Leaf>),
+}
+
+impl Edge {
+    /// Number of the node or leaf it leads to.
+    pub(crate) fn number(&self) -> Option<u64> {
+        match self {
+            Edge::None => None,
+            Edge::Node(node, _) => Some(node.number),
+            Edge::Leaf(leaf) => Some(leaf.number),
+        }
+    }
+
+    /// Whether it leads anywhere.
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        !matches!(self, Edge::None)
+    }
+}
+
+/// One edge for each flattened tensor operand.
+pub(crate) type Edges = SmallVec<[Edge; 2]>;
+
+/// A tensor that requires a gradient by itself; the slot of such a tensor.
+pub(crate) struct Leaf {
+    pub(crate) number: u64,
+    pub(crate) grad: Mutex<Option<Tensor>>,
+    pub(crate) extras: Extras,
+}
+
+/// How a node turns cotangents into gradients.
+pub(crate) enum Rule {
+    /// The rule of an op of the table.
+    Op(&'static OpDef),
+    /// The backward of a region; its residuals are the kept outputs.
+    Call(Arc<dyn Callable>, ResidualSources),
+    /// The elements of a block of memory some of which an in-place operation through a view replaced: edge 0 is the memory
+    /// before, edge 1 the operation's result. The one kept operand holds the replaced positions.
+    Splice,
+    /// Whatever it is asked for has no gradient, for this reason.
+    Refuse(&'static str),
+}
+
+/// What a node keeps for its rule.
+pub(crate) struct Kept {
+    pub(crate) args: KeptList,
+    pub(crate) outputs: KeptList,
+    pub(crate) freed: bool,
+}
+
+/// A recorded operation; the slot of its only output.
+pub(crate) struct Node {
+    pub(crate) number: u64,
+    pub(crate) rule: Rule,
+    pub(crate) edges: Edges,
+    pub(crate) outputs: u32,
+    /// Version of the memory when this node became the history of a view.
+    pub(crate) view_version: u32,
+    pub(crate) origin: Origin,
+    pub(crate) extras: OnceLock<Box<Extras>>,
+    kept: Mutex<Kept>,
+}
+
+/// One output of a node with several; the slot of that output.
+pub(crate) struct Output {
+    node: Arc<Node>,
+    index: u32,
+}
+
+thread_local! {
+    static NUMBERS: Cell<(u64, u64)> = const { Cell::new((1, 1)) };
+}
+static NUMBER_BLOCK: AtomicU64 = AtomicU64::new(1);
+
+/// A number above `floor` that no other node or leaf has. Threads take blocks of a million; where an operand was made in
+/// a later block, by another thread, a new block is begun, so numbers ascend along every edge.
+#[inline]
+fn next_number(floor: u64) -> u64 {
+    NUMBERS.with(|cell| {
+        let (mut next, mut end) = cell.get();
+        if next == end || next <= floor {
+            next = NUMBER_BLOCK.fetch_add(1, Relaxed) << 20;
+            end = next + (1 << 20);
+        }
+        cell.set((next + 1, end));
+        next
+    })
+}
+
+impl Leaf {
+    pub(crate) fn new() -> Arc<Leaf> {
+        Arc::new(Leaf { number: next_number(0), grad: Mutex::new(None), extras: Extras::default() })
+    }
+
+    pub(crate) fn grad(&self) -> MutexGuard<'_, Option<Tensor>> {
+        self.grad.lock().unwrap_or_else(|p| p.into_inner())
+    }
+}
+
+impl Node {
+    #[inline]
+    pub(crate) fn new(rule: Rule, edges: Edges, args: KeptList, outputs: usize, origin: Origin) -> Node {
+        let floor = edges.iter().filter_map(Edge::number).max().unwrap_or(0);
+        Node {
+            number: next_number(floor),
+            rule,
+            edges,
+            outputs: outputs as u32,
+            view_version: 0,
+            origin,
+            extras: OnceLock::new(),
+            kept: Mutex::new(Kept { args, outputs: SmallVec::new(), freed: false }),
+        }
+    }
+
+    /// Before it is shared: what it keeps of its outputs.
+    pub(crate) fn with_outputs(mut self, outputs: KeptList) -> Node {
+        self.kept.get_mut().unwrap_or_else(|p| p.into_inner()).outputs = outputs;
+        self
+    }
+
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(|p| p.into_inner())
+    }
+
+    /// Gives up the tensors kept for the rule. Types and host values stay, so a rule that read none can run again.
+    pub(crate) fn free(&self) {
+        let mut kept = self.kept();
+        let kept = &mut *kept;
+        let any = free(&mut kept.args) | free(&mut kept.outputs);
+        kept.freed |= any;
+    }
+
+    /// What hooks and retained gradients hang on.
+    pub(crate) fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
+    }
+
+    /// Its operation's name.
+    pub(crate) fn name(&self) -> &str {
+        match &self.rule {
+            Rule::Op(op) => op.name,
+            Rule::Call(callable, _) => callable.name(),
+            Rule::Splice => "in-place write through a view",
+            Rule::Refuse(_) => "residual",
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut doomed: SmallVec<[Edges; 4]> = SmallVec::new();
+        let take = |node: &mut Node, doomed: &mut SmallVec<[Edges; 4]>| {
+            if node.edges.iter().any(|e| matches!(e, Edge::Node(..))) {
+                doomed.push(std::mem::take(&mut node.edges));
+            }
+        };
+        take(self, &mut doomed);
+        while let Some(edges) = doomed.pop() {
+            for edge in edges {
+                // Whoever holds the last handle gets the node itself, takes its edges and drops it bare.
+                if let Edge::Node(node, _) = edge
+                    && let Some(mut last) = Arc::into_inner(node)
+                {
+                    take(&mut last, &mut doomed);
+                }
+            }
+        }
+    }
+}
+
+/// Hangs a node's history on its outputs; those that are not floats stay without.
+pub(crate) fn attach<'a>(node: Arc<Node>, outputs: impl ExactSizeIterator<Item = &'a Tensor>) {
+    if outputs.len() == 1 {
+        outputs.for_each(|t| t.set_slot(Some(node.clone())));
+        return;
+    }
+    for (index, tensor) in outputs.enumerate() {
+        if tensor.dtype().is_float() {
+            tensor.set_slot(Some(slot_of(&node, index as u32)));
+        }
+    }
+}
+
+/// The slot that makes a tensor output `index` of `node`.
+pub(crate) fn slot_of(node: &Arc<Node>, index: u32) -> Arc<dyn AutogradSlot> {
+    match node.outputs {
+        1 => node.clone(),
+        _ => Arc::new(Output { node: node.clone(), index }),
+    }
+}
+
+/// The slot that gives a tensor the history `edge`.
+pub(crate) fn slot_for(edge: &Edge) -> Option<Arc<dyn AutogradSlot>> {
+    match edge {
+        Edge::None => None,
+        Edge::Node(node, index) => Some(slot_of(node, *index)),
+        Edge::Leaf(leaf) => Some(leaf.clone()),
+    }
+}
+
+/// The history that a slot of this engine stands for.
+pub(crate) fn edge_of(slot: Arc<dyn AutogradSlot>) -> Edge {
+    let any = match slot.as_any().downcast::<Node>() {
+        Ok(node) => return Edge::Node(node, 0),
+        Err(any) => any,
+    };
+    let any = match any.downcast::<Leaf>() {
+        Ok(leaf) => return Edge::Leaf(leaf),
+        Err(any) => any,
+    };
+    match any.downcast::<Output>() {
+        Ok(output) => Edge::Node(output.node.clone(), output.index),
+        Err(_) => Edge::None,
+    }
+}
+
+macro_rules! slots {
+    ($($type:ty),*) => {$(
+        impl AutogradSlot for $type {
+            #[inline]
+            fn interpreter(&self) -> &'static dyn Interpreter {
+                &ENGINE
+            }
+            #[inline]
+            fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+                self
+            }
+        }
+    )*};
+}
+
+slots!(Node, Leaf, Output);
