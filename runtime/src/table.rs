@@ -60,25 +60,34 @@ pub struct Saves {
     pub inputs: u32,
     /// Bit i: output i.
     pub outputs: u32,
+    /// An operand is read only for the gradients of the other operands, as in a product.
+    pub crossed: bool,
 }
 
 impl Saves {
     /// Types alone.
-    pub const NOTHING: Saves = Saves { inputs: 0, outputs: 0 };
+    pub const NOTHING: Saves = Saves { inputs: 0, outputs: 0, crossed: false };
     /// Every operand.
-    pub const INPUTS: Saves = Saves { inputs: u32::MAX, outputs: 0 };
+    pub const INPUTS: Saves = Saves { inputs: u32::MAX, ..Saves::NOTHING };
+    /// Every operand, each only for the gradients of the others: the factors of a product.
+    pub const FACTORS: Saves = Saves { crossed: true, ..Saves::INPUTS };
     /// The first output.
-    pub const OUTPUT: Saves = Saves { inputs: 0, outputs: 1 };
+    pub const OUTPUT: Saves = Saves { outputs: 1, ..Saves::NOTHING };
     /// Every operand and the first output.
-    pub const BOTH: Saves = Saves { inputs: u32::MAX, outputs: 1 };
+    pub const BOTH: Saves = Saves { outputs: 1, ..Saves::INPUTS };
 
     /// These operands.
     pub const fn inputs(bits: u32) -> Saves {
-        Saves { inputs: bits, outputs: 0 }
+        Saves { inputs: bits, ..Saves::NOTHING }
     }
     /// Whether operand `i` is read.
     pub fn input(&self, i: usize) -> bool {
         self.inputs >> i.min(31) & 1 == 1
+    }
+    /// Whether operand `i`, the flattened tensors `at..at + count`, is read when the gradients in `needs` are wanted.
+    pub fn reads(&self, i: usize, needs: u64, at: usize, count: usize) -> bool {
+        let own = (0..count).fold(0u64, |bits, k| bits | 1 << (at + k).min(63));
+        self.input(i) && !(self.crossed && needs & !own == 0)
     }
     /// Whether output `i` is read.
     pub fn output(&self, i: usize) -> bool {
@@ -113,6 +122,7 @@ impl<'a> VjpContext<'a> {
     pub fn input(&self, i: usize) -> Result<&'a Tensor> {
         match self.args.get(i) {
             Some(Value::Tensor(t)) => Ok(t),
+            Some(Value::Lost(_, why)) => Err(why.clone()),
             _ => Err(self.bug("the rule reads an operand that was not saved")),
         }
     }
@@ -127,6 +137,7 @@ impl<'a> VjpContext<'a> {
     pub fn output(&self, i: usize) -> Result<&'a Tensor> {
         match self.outputs.get(i) {
             Some(Value::Tensor(t)) => Ok(t),
+            Some(Value::Lost(_, why)) => Err(why.clone()),
             _ => Err(self.bug("the rule reads an output that was not saved")),
         }
     }
@@ -152,7 +163,7 @@ impl<'a> VjpContext<'a> {
     }
     /// Whether operand `i` is a tensor (rather than a host number or left out).
     pub fn is_tensor(&self, i: usize) -> bool {
-        matches!(self.args.get(i), Some(Value::Tensor(_) | Value::Type(_)))
+        matches!(self.args.get(i), Some(Value::Tensor(_) | Value::Type(_) | Value::Lost(..)))
     }
     /// Host operand `i`; `None` where it is left out.
     pub fn host(&self, i: usize) -> Result<Arg<'a>> {
@@ -165,7 +176,7 @@ impl<'a> VjpContext<'a> {
     /// Operand `i` as it can be passed on to another op: a saved tensor or a host value.
     pub fn arg(&self, i: usize) -> Result<Arg<'a>> {
         match self.args.get(i) {
-            Some(Value::Tensor(t)) => Ok(Arg::Tensor(t)),
+            Some(Value::Tensor(_) | Value::Lost(..)) => self.input(i).map(Arg::Tensor),
             _ => self.host(i),
         }
     }
@@ -179,7 +190,7 @@ impl<'a> VjpContext<'a> {
 fn type_of(value: &Value) -> Option<TensorType> {
     match value {
         Value::Tensor(t) => Some(t.tensor_type()),
-        Value::Type(t) => Some(t.clone()),
+        Value::Type(t) | Value::Lost(t, _) => Some(t.clone()),
         _ => None,
     }
 }

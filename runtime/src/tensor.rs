@@ -12,7 +12,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Memory of a device shared by a tensor and its views, with the version that in-place writes advance.
 pub struct Storage {
@@ -305,6 +305,11 @@ impl Tensor {
     pub fn same(&self, other: &Tensor) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+    /// A handle that does not keep the object alive.
+    #[inline]
+    pub fn downgrade(&self) -> WeakTensor {
+        WeakTensor(Arc::downgrade(&self.0))
+    }
     /// Number of handles to this tensor object.
     pub fn handles(&self) -> usize {
         Arc::strong_count(&self.0)
@@ -426,6 +431,18 @@ impl Tensor {
         // SAFETY: the fresh storage has exactly this many bytes.
         unsafe { device.open()?.copy_in(&bytes, out.storage()?.pointer())? };
         Ok(out)
+    }
+}
+
+/// A handle to a tensor object that does not keep it alive.
+#[derive(Clone)]
+pub struct WeakTensor(Weak<Inner>);
+
+impl WeakTensor {
+    /// The tensor, if somebody still holds it.
+    #[inline]
+    pub fn upgrade(&self) -> Option<Tensor> {
+        self.0.upgrade().map(Tensor)
     }
 }
 

@@ -215,6 +215,8 @@ pub enum Value {
     Type(TensorType),
     /// A list of which the rule needs only the types.
     Types(Vec<TensorType>),
+    /// A tensor that was kept but cannot be read any more, and why (overwritten in place, freed).
+    Lost(TensorType, Error),
     /// A host value.
     Host(Host),
 }

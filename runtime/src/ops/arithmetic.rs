@@ -217,7 +217,7 @@ ops! {
     /// Product of two operands, element by element.
     MUL = "mul(Tensor self, Tensor other) -> Tensor" {
         infer: infer_broadcast,
-        vjp: Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
+        vjp: Vjp::Rule(Saves::FACTORS, |c| binary_gradients(
             c,
             |dy| bind1(&MUL, &[Arg::Tensor(dy), c.arg(1)?]),
             |dy| bind1(&MUL, &[Arg::Tensor(dy), c.arg(0)?]),

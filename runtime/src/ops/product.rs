@@ -72,7 +72,7 @@ ops! {
             shape.push(b.shape[rb - 1]);
             Ok(smallvec![TensorType { dtype: a.dtype, shape }])
         },
-        vjp: Vjp::Rule(Saves::INPUTS, |c| {
+        vjp: Vjp::Rule(Saves::FACTORS, |c| {
             let dy = c.dy()?;
             let mut out = Gradients::new();
             out.push(if c.needs(0) {
