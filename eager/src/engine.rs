@@ -82,6 +82,15 @@ impl Interpreter for Engine {
             )
             .hint("update it under no_grad(), or write into a copy"));
         }
+        if let Some(Edge::Node(node, _)) = edges.first()
+            && matches!(&node.rule, Rule::Op(made_by) if matches!(made_by.effect, Effect::View(_)))
+        {
+            return Err(Error::new(
+                ErrorKind::InPlace,
+                format!("the target is a view, made by {}, of a tensor that gradients flow through", node.name()),
+            )
+            .hint("write into a copy, or compute the new tensor out of place"));
+        }
         let saves = saves_of(op).unwrap_or_else(|| {
             edges.iter_mut().for_each(|e| *e = Edge::None);
             Saves::NOTHING

@@ -62,9 +62,6 @@ pub(crate) enum Rule {
     Op(&'static OpDef),
     /// The backward of a region; its residuals are the kept outputs.
     Call(Arc<dyn Callable>, ResidualSources),
-    /// The elements of a block of memory some of which an in-place operation through a view replaced: edge 0 is the memory
-    /// before, edge 1 the operation's result. The one kept operand holds the replaced positions.
-    Splice,
     /// Whatever it is asked for has no gradient, for this reason.
     Refuse(&'static str),
 }
@@ -82,8 +79,6 @@ pub(crate) struct Node {
     pub(crate) rule: Rule,
     pub(crate) edges: Edges,
     pub(crate) outputs: u32,
-    /// Version of the memory when this node became the history of a view.
-    pub(crate) view_version: u32,
     pub(crate) origin: Origin,
     pub(crate) extras: OnceLock<Box<Extras>>,
     kept: Mutex<Kept>,
@@ -134,7 +129,6 @@ impl Node {
             rule,
             edges,
             outputs: outputs as u32,
-            view_version: 0,
             origin,
             extras: OnceLock::new(),
             kept: Mutex::new(Kept { args, outputs: SmallVec::new(), freed: false }),
@@ -169,7 +163,6 @@ impl Node {
         match &self.rule {
             Rule::Op(op) => op.name,
             Rule::Call(callable, _) => callable.name(),
-            Rule::Splice => "in-place write through a view",
             Rule::Refuse(_) => "residual",
         }
     }
