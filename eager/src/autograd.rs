@@ -4,9 +4,9 @@ use crate::backward::{self, BackwardOptions};
 use crate::engine::history;
 use crate::hooks::HookHandle;
 use crate::node::{Edge, Leaf, slot_for};
+use runtime::Tensor;
 use runtime::door::{self, NoGrad};
 use runtime::error::{Error, Origin, Result};
-use runtime::Tensor;
 use std::sync::Arc;
 
 /// Stops recording on this thread until the guard drops, in any order with other guards of its kind; torch's `no_grad`.
@@ -49,7 +49,10 @@ pub trait Autograd: Sized {
     #[track_caller]
     fn backward_with(&self, options: BackwardOptions) -> Result<()>;
     /// Calls `hook` with each gradient of this tensor; what it returns takes the gradient's place.
-    fn register_hook(&self, hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static) -> Result<HookHandle>;
+    fn register_hook(
+        &self,
+        hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Result<HookHandle>;
 }
 
 /// The error of asking a tensor outside of every graph.
@@ -65,7 +68,8 @@ impl Autograd for Tensor {
 
     #[track_caller]
     fn requires_grad_(&self, requires_grad: bool) -> Result<Tensor> {
-        let fail = |message: String| Err(Error::gradient(message).in_op("requires_grad_").at(Origin::caller()));
+        let fail =
+            |message: String| Err(Error::gradient(message).in_op("requires_grad_").at(Origin::caller()));
         match (history(self), requires_grad) {
             (Edge::None, true) if !self.dtype().is_float() => {
                 fail(format!("only floating-point tensors can require gradients, not {}", self.dtype()))
@@ -163,7 +167,10 @@ impl Autograd for Tensor {
     }
 
     #[track_caller]
-    fn register_hook(&self, hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static) -> Result<HookHandle> {
+    fn register_hook(
+        &self,
+        hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Result<HookHandle> {
         match history(self) {
             Edge::None => Err(no_history("register_hook").at(Origin::caller())),
             Edge::Leaf(leaf) => Ok(leaf.extras.register(0, Arc::new(hook))),

@@ -51,7 +51,9 @@ fn grad_at(outputs: &[&Tensor], inputs: &[&Tensor], options: GradOptions) -> Res
     if let Some(given) = options.grad_outputs
         && given.len() != outputs.len()
     {
-        return Err(Error::gradient(format!("{} gradients for {} outputs", given.len(), outputs.len())).in_op("grad"));
+        return Err(
+            Error::gradient(format!("{} gradients for {} outputs", given.len(), outputs.len())).in_op("grad")
+        );
     }
     let targets = inputs.iter().map(|t| target(t, "grad")).collect::<Result<Vec<Edge>>>()?;
     let roots = outputs
@@ -100,7 +102,8 @@ pub(crate) fn backward(tensor: &Tensor, options: BackwardOptions) -> Result<()> 
         });
         if let Some(node) = node {
             node.extras().retain(index);
-            node.extras().set_retained(index, |old| accumulate(old, gradient, options.create_graph).map(Some))?;
+            node.extras()
+                .set_retained(index, |old| accumulate(old, gradient, options.create_graph).map(Some))?;
         }
     }
     Ok(())
@@ -139,7 +142,9 @@ fn root(tensor: &Tensor, gradient: Option<&Tensor>, what: &'static str) -> Resul
         return Err(Error::gradient("the tensor does not require grad and has no history")
             .in_op(what)
             .with_operands([(tensor.dtype(), tensor.layout().shape.clone())])
-            .hint("call requires_grad_(true) on the tensors that it is computed from, outside of no_grad()"));
+            .hint(
+                "call requires_grad_(true) on the tensors that it is computed from, outside of no_grad()",
+            ));
     }
     let gradient = match gradient {
         Some(g) if g.dtype() == tensor.dtype() && g.shape() == tensor.shape() => g.clone(),
@@ -151,7 +156,7 @@ fn root(tensor: &Tensor, gradient: Option<&Tensor>, what: &'static str) -> Resul
             ))
             .in_op(what));
         }
-        None if tensor.numel() == 1 => one_like(tensor)?,
+        None if tensor.numel() == 1 => full_like(tensor, 1.0)?,
         None => {
             return Err(Error::gradient(format!(
                 "gradients can be created implicitly only for tensors of one element, not for shape {:?}",
@@ -164,11 +169,10 @@ fn root(tensor: &Tensor, gradient: Option<&Tensor>, what: &'static str) -> Resul
     Ok((edge, gradient))
 }
 
-/// The number 1 with the type of a one-element tensor.
-pub(crate) fn one_like(tensor: &Tensor) -> Result<Tensor> {
-    let one = Tensor::from_slice(&[1f32], tensor.shape())?;
-    let _plain = door::outside();
-    one.to(tensor.dtype())?.to_device(tensor.device())
+/// One number in every element of a tensor like this one, without memory for more than the number.
+pub(crate) fn full_like(tensor: &Tensor, value: f32) -> Result<Tensor> {
+    let _constant = door::outside();
+    Tensor::from_slice(&[value], &[])?.to(tensor.dtype())?.to_device(tensor.device())?.expand(tensor.shape())
 }
 
 /// One walk and what it needs to know everywhere.
@@ -190,7 +194,9 @@ impl Captured {
     fn take(&mut self, edge: &Edge) -> Option<Tensor> {
         match edge {
             Edge::None => None,
-            Edge::Leaf(leaf) => self.leaves.iter().find(|(l, _)| Arc::ptr_eq(l, leaf)).map(|(_, g)| g.clone()),
+            Edge::Leaf(leaf) => {
+                self.leaves.iter().find(|(l, _)| Arc::ptr_eq(l, leaf)).map(|(_, g)| g.clone())
+            }
             Edge::Node(node, index) => self.nodes.get(&(node.number, *index)).cloned(),
         }
     }
@@ -317,9 +323,11 @@ impl Recorded for Step<'_> {
 
     fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {
         let node = &*self.node;
-        let needs = node.edges.iter().enumerate().fold(0u64, |bits, (i, edge)| {
-            bits | (self.walk.wants(edge) as u64) << i.min(63)
-        });
+        let needs = node
+            .edges
+            .iter()
+            .enumerate()
+            .fold(0u64, |bits, (i, edge)| bits | (self.walk.wants(edge) as u64) << i.min(63));
         if needs == 0 && !matches!(node.rule, Rule::Refuse(_)) {
             return Ok(SmallVec::from_elem(None, node.edges.len()));
         }
@@ -434,6 +442,7 @@ impl Step<'_> {
 
 /// A history that refuses: for values inside of a call, which a second derivative would need.
 fn hidden(origin: Origin) -> Edge {
-    let why = "the call keeps values of its inside for its backward, and these cannot be differentiated again";
+    let why =
+        "the call keeps values of its inside for its backward, and these cannot be differentiated again";
     Edge::Node(Arc::new(Node::new(Rule::Refuse(why), SmallVec::new(), SmallVec::new(), 1, origin)), 0)
 }

@@ -87,7 +87,10 @@ impl Interpreter for Engine {
         {
             return Err(Error::new(
                 ErrorKind::InPlace,
-                format!("the target is a view, made by {}, of a tensor that gradients flow through", node.name()),
+                format!(
+                    "the target is a view, made by {}, of a tensor that gradients flow through",
+                    node.name()
+                ),
             )
             .hint("write into a copy, or compute the new tensor out of place"));
         }

@@ -91,8 +91,13 @@ impl Extras {
     }
 
     /// Replaces the retained gradient of an output, if it is retained.
-    pub(crate) fn set_retained(&self, output: u32, update: impl FnOnce(Option<Tensor>) -> Result<Option<Tensor>>) -> Result<()> {
-        let Some(before) = self.state().retained.iter().find(|(o, _)| *o == output).map(|(_, g)| g.clone()) else {
+    pub(crate) fn set_retained(
+        &self,
+        output: u32,
+        update: impl FnOnce(Option<Tensor>) -> Result<Option<Tensor>>,
+    ) -> Result<()> {
+        let Some(before) = self.state().retained.iter().find(|(o, _)| *o == output).map(|(_, g)| g.clone())
+        else {
             return Ok(());
         };
         let after = update(before)?;

@@ -4,15 +4,24 @@
 mod autograd;
 mod backward;
 mod engine;
+mod gradient_tape;
 mod hooks;
 mod node;
 mod saved;
+mod tape;
 
 pub use autograd::{Autograd, enable_grad, no_grad};
 pub use backward::{BackwardOptions, GradOptions, grad};
+pub use gradient_tape::{GradientTape, Source, StopRecording, TapeOptions, Unconnected, Watchable};
 pub use hooks::HookHandle;
 
 /// What programs in torch's style import.
 pub mod prelude {
     pub use crate::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod tape_tests;

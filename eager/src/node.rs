@@ -6,12 +6,12 @@
 use crate::engine::{ENGINE, ResidualSources};
 use crate::hooks::Extras;
 use crate::saved::{KeptList, free};
+use runtime::Tensor;
 use runtime::callable::Callable;
 use runtime::door::Interpreter;
 use runtime::error::Origin;
 use runtime::table::OpDef;
 use runtime::tensor::AutogradSlot;
-use runtime::Tensor;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::cell::Cell;

@@ -47,7 +47,9 @@ impl SavedTensor {
             return (object, true);
         }
         let tensor = match &self.payload {
-            Payload::Storage(storage) => Tensor::from_storage(storage.clone(), self.dtype, self.layout.clone()),
+            Payload::Storage(storage) => {
+                Tensor::from_storage(storage.clone(), self.dtype, self.layout.clone())
+            }
             Payload::Traced(traced) => {
                 Tensor::from_traced(traced.clone(), self.dtype, &self.layout.shape, self.device)
             }
@@ -63,7 +65,9 @@ impl SavedTensor {
     /// The version that its memory has now, if it is not the one that was kept.
     pub(crate) fn overwritten(&self) -> Option<(u32, u32)> {
         match &self.payload {
-            Payload::Storage(storage) if storage.version() != self.version => Some((self.version, storage.version())),
+            Payload::Storage(storage) if storage.version() != self.version => {
+                Some((self.version, storage.version()))
+            }
             Payload::Storage(_) | Payload::Traced(_) => None,
         }
     }

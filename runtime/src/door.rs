@@ -60,6 +60,8 @@ thread_local! {
     /// Bits of `flags` that are looked at: TRACKED is masked while an autograd engine applies and under `no_grad`.
     static INPUT_BITS: Cell<u8> = const { Cell::new(flags::TRACKED | flags::TRACED) };
     static NEXT_LEVEL: Cell<u64> = const { Cell::new(1) };
+    /// Open guards of the grad mode, oldest first.
+    static GRAD_MODES: RefCell<Vec<(u64, bool)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Keeps an interpreter in scope on this thread; dropping it (also on unwind, in any order) ends the scope.
@@ -112,32 +114,52 @@ fn set_masked(id: u64, masked: bool) {
     });
 }
 
-/// While it lives, autograd slots of inputs are not looked at on this thread. This is torch's `no_grad`, and the mask
-/// of the autograd engine's own level.
+/// While it lives, autograd slots of inputs are looked at on this thread or not. This is torch's `no_grad`, its
+/// `enable_grad`, and the mask of the autograd engine's own level. Guards may close in any order: the youngest that is
+/// open decides.
 pub struct NoGrad {
-    before: u8,
+    id: u64,
     not_send: PhantomData<Rc<()>>,
 }
 
 /// Stops autograd engines from recording until the guard drops.
+#[inline]
 pub fn no_grad() -> NoGrad {
     set_grad(false)
 }
 
 /// Lets autograd engines record again inside a `no_grad` scope until the guard drops.
+#[inline]
 pub fn enable_grad() -> NoGrad {
     set_grad(true)
 }
 
+#[inline]
 fn set_grad(on: bool) -> NoGrad {
-    let before = INPUT_BITS.get();
-    INPUT_BITS.set(if on { before | flags::TRACKED } else { before & !flags::TRACKED });
-    NoGrad { before, not_send: PhantomData }
+    let id = NEXT_LEVEL.with(|n| n.replace(n.get() + 1));
+    GRAD_MODES.with_borrow_mut(|modes| modes.push((id, on)));
+    look_at_slots(on);
+    NoGrad { id, not_send: PhantomData }
+}
+
+#[inline]
+fn look_at_slots(on: bool) {
+    let bits = INPUT_BITS.get();
+    INPUT_BITS.set(if on { bits | flags::TRACKED } else { bits & !flags::TRACKED });
 }
 
 impl Drop for NoGrad {
+    #[inline]
     fn drop(&mut self) {
-        INPUT_BITS.set(self.before);
+        GRAD_MODES.with_borrow_mut(|modes| {
+            match modes.last() {
+                Some((id, _)) if *id == self.id => {
+                    modes.pop();
+                }
+                _ => modes.retain(|(id, _)| *id != self.id),
+            }
+            look_at_slots(modes.last().is_none_or(|(_, on)| *on));
+        });
     }
 }
 
