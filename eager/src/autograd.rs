@@ -36,8 +36,6 @@ pub trait Autograd: Sized {
     fn zero_grad(&self);
     /// Lets a tensor that is not a leaf keep its gradient in `grad`.
     fn retain_grad(&self) -> Result<()>;
-    /// The same memory without history; writes are seen by both, and by the check of saved tensors.
-    fn detach(&self) -> Tensor;
     /// Name of the operation that made it, if gradients flow through that.
     fn grad_fn(&self) -> Option<String>;
     /// Adds the gradient of this one-element tensor to every leaf that it was computed from.
@@ -147,10 +145,6 @@ impl Autograd for Tensor {
                 Ok(())
             }
         }
-    }
-
-    fn detach(&self) -> Tensor {
-        self.alias()
     }
 
     fn grad_fn(&self) -> Option<String> {

@@ -81,7 +81,7 @@ fn versions_are_shared_by_views_and_detached_aliases() {
     let x = leaf(&[1.0, 2.0]);
     let h = &x + 0.0;
     let y = h.mul(&h).unwrap();
-    add_in_place(&h.detach(), 1.0).unwrap();
+    add_in_place(&h.detach().unwrap(), 1.0).unwrap();
     assert_eq!(y.sum(&[], false).unwrap().backward().unwrap_err().kind(), ErrorKind::InPlace);
 }
 

@@ -234,7 +234,7 @@ ops! {
     /// Square root of the variance.
     STD = "std(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> Tensor" {
         infer: infer_variance,
-        vjp: Vjp::Rule(Saves { inputs: 1, outputs: 1 }, |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| chain(c, |dy| {
             let freedom = (combined(c)? - float_or(c.host(2)?, 1.0)?).max(0.0);
             let y = c.output(0)?;
             let slope = dy.div(&y.mul(freedom)?)?.masked_fill(&y.eq(0.0)?, 0.0)?;
@@ -257,7 +257,7 @@ ops! {
     /// Logarithm of the sum of exponentials over dimensions, safe for large elements.
     LOGSUMEXP = "logsumexp(Tensor self, int[] dim, bool keepdim=False) -> Tensor" {
         infer: |c| reduce_to(c, float_of(c.tensor(0)?.dtype)),
-        vjp: Vjp::Rule(Saves { inputs: 1, outputs: 1 }, |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| chain(c, |dy| {
             let y = expand_reduced(c, c.output(0)?)?;
             expand_reduced(c, dy)?.mul(&c.input(0)?.sub(&y)?.exp()?)
         })),
