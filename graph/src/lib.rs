@@ -7,8 +7,18 @@
 pub mod build;
 pub mod host;
 pub mod ir;
+mod lex;
 pub mod options;
+pub mod parse;
+pub mod print;
+mod same;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+pub mod verify;
 
 pub use build::{Builder, ValueMap};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};
+pub use parse::parse;
+pub use verify::verify;
