@@ -57,8 +57,12 @@ pub(crate) fn lex(text: &str) -> Result<Vec<Placed>> {
                 continue;
             }
             '%' => Token::Value(rest.take_while(String::new(), is_word)),
-            '"' => Token::Text(rest.quoted().ok_or_else(|| error_at(line, column, "the quoted text does not end"))?),
-            c if c.is_ascii_digit() || (c == '-' && rest.chars.peek().is_some_and(|c| c.is_ascii_alphanumeric())) => {
+            '"' => Token::Text(
+                rest.quoted().ok_or_else(|| error_at(line, column, "the quoted text does not end"))?,
+            ),
+            c if c.is_ascii_digit()
+                || (c == '-' && rest.chars.peek().is_some_and(|c| c.is_ascii_alphanumeric())) =>
+            {
                 number(&rest.number(c)).ok_or_else(|| error_at(line, column, "not a number"))?
             }
             c if c.is_ascii_alphabetic() || c == '_' => Token::Word(rest.take_while(c.to_string(), is_word)),

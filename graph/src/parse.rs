@@ -105,7 +105,12 @@ impl Parser<'_> {
     }
 
     /// Items between brackets, separated by commas.
-    fn list<T>(&mut self, open: char, close: char, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+    fn list<T>(
+        &mut self,
+        open: char,
+        close: char,
+        mut item: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
         self.punct(open)?;
         let mut items = Vec::new();
         while !self.eat(close) {
@@ -119,7 +124,8 @@ impl Parser<'_> {
 
     fn graph(&mut self) -> Result<(Vec<ValueId>, Vec<(usize, usize)>)> {
         self.list('(', ')', |p| {
-            let role = [InputRole::State, InputRole::Captured].into_iter().find(|r| p.is_word(r.word().trim()));
+            let role =
+                [InputRole::State, InputRole::Captured].into_iter().find(|r| p.is_word(r.word().trim()));
             p.at += role.is_some() as usize;
             let (name, ty) = p.declared()?;
             let value = p.builder.input(ty, role.unwrap_or(InputRole::Argument), "");
@@ -235,7 +241,9 @@ impl Parser<'_> {
 
     fn call(&mut self) -> Result<(Arc<dyn Callable>, Vec<Operand>)> {
         self.punct('(')?;
-        let Token::Text(name) = self.take() else { return Err(self.unexpected("the callable's name in quotes")) };
+        let Token::Text(name) = self.take() else {
+            return Err(self.unexpected("the callable's name in quotes"));
+        };
         let callable = self.environment.callables.get(&name).cloned();
         let callable = callable.ok_or_else(|| self.error(&format!("there is no callable {name:?}")))?;
         let mut operands = Vec::new();
@@ -258,13 +266,15 @@ impl Parser<'_> {
             let index = match (p.peek().clone(), p.tokens.get(p.at + 1).map(|t| &t.token)) {
                 (Token::Word(name), Some(Token::Punct('='))) => {
                     let index = schema.iter().position(|q| q.name == name);
-                    let index = index.ok_or_else(|| p.error(&format!("{} has no operand '{name}'", op.name)))?;
+                    let index =
+                        index.ok_or_else(|| p.error(&format!("{} has no operand '{name}'", op.name)))?;
                     position = None;
                     p.at += 2;
                     index
                 }
                 _ => {
-                    let index = position.ok_or_else(|| p.error("an operand without keyword after one with keyword"))?;
+                    let index = position
+                        .ok_or_else(|| p.error("an operand without keyword after one with keyword"))?;
                     position = Some(index + 1);
                     index
                 }
@@ -402,7 +412,13 @@ impl Parser<'_> {
                     Token::Punct('*') => Some(left.times(self.dim()?)),
                     Token::Punct('+') => Some(left.plus(self.dim()?)),
                     Token::Punct('/') => left.over(self.dim()?),
-                    Token::Value(_) | Token::Word(_) | Token::Int(_) | Token::Float(_) | Token::Text(_) | Token::Punct(_) | Token::End => {
+                    Token::Value(_)
+                    | Token::Word(_)
+                    | Token::Int(_)
+                    | Token::Float(_)
+                    | Token::Text(_)
+                    | Token::Punct(_)
+                    | Token::End => {
                         return Err(self.unexpected("'*', '+' or '/'"));
                     }
                 };

@@ -80,16 +80,26 @@ pub struct Printed {
 
 /// The text of a graph and its large constants.
 pub fn print(graph: &Graph) -> Printed {
-    let mut printer =
-        Printer { graph, names: Names::of(graph), text: String::new(), constants: BTreeMap::new(), origins: true };
+    let mut printer = Printer {
+        graph,
+        names: Names::of(graph),
+        text: String::new(),
+        constants: BTreeMap::new(),
+        origins: true,
+    };
     printer.graph();
     Printed { text: printer.text, constants: printer.constants }
 }
 
 /// The text without origins: the same for equal graphs, whatever source lines made them.
 pub fn canonical(graph: &Graph) -> String {
-    let mut printer =
-        Printer { graph, names: Names::of(graph), text: String::new(), constants: BTreeMap::new(), origins: false };
+    let mut printer = Printer {
+        graph,
+        names: Names::of(graph),
+        text: String::new(),
+        constants: BTreeMap::new(),
+        origins: false,
+    };
     printer.graph();
     printer.text
 }
@@ -110,7 +120,11 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn graph(&mut self) {
-        let name = if is_name(&self.graph.name) { self.graph.name.clone() } else { format!("{:?}", self.graph.name) };
+        let name = if is_name(&self.graph.name) {
+            self.graph.name.clone()
+        } else {
+            format!("{:?}", self.graph.name)
+        };
         self.push(&format!("graph {name}("));
         for (i, &param) in self.graph.params().iter().enumerate() {
             let role = self.graph.inputs.get(i).copied().unwrap_or(InputRole::Argument);
@@ -163,7 +177,8 @@ impl Printer<'_> {
     /// A nested block starts on a line of its own, so that the origin's comment ends before it.
     fn block(&mut self, block: BlockId, depth: usize) {
         let indent = "  ".repeat(depth);
-        let params = self.graph.block(block).params.iter().map(|&v| self.declared(v)).collect::<Vec<_>>().join(", ");
+        let params =
+            self.graph.block(block).params.iter().map(|&v| self.declared(v)).collect::<Vec<_>>().join(", ");
         self.push(&format!("\n{indent}{{ ({params})\n"));
         self.nodes(block, depth + 1);
         let results = self.graph.block(block).results.iter().map(|&v| self.names.show(v)).collect::<Vec<_>>();
@@ -236,7 +251,10 @@ impl Printer<'_> {
 pub fn content_name(tensor: &Tensor) -> String {
     let Ok(bytes) = tensor.to_bytes() else { return format!("t{}", tensor.id()) };
     let ty = tensor.tensor_type().to_string();
-    let hash = ty.bytes().chain(bytes).fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x100_0000_01b3));
+    let hash = ty
+        .bytes()
+        .chain(bytes)
+        .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x100_0000_01b3));
     let mut name = String::new();
     // Writing to a String cannot fail.
     let _ = write!(name, "c{hash:016x}");

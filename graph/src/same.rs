@@ -77,7 +77,9 @@ fn kinds(a: &NodeKind, b: &NodeKind) -> bool {
         (NodeKind::Constant(x), NodeKind::Constant(y)) => constants(x, y),
         (NodeKind::Call(x), NodeKind::Call(y)) => Arc::ptr_eq(x, y),
         (NodeKind::HostOp(x), NodeKind::HostOp(y)) => std::ptr::eq(*x, *y),
-        (NodeKind::Fused, NodeKind::Fused) | (NodeKind::If, NodeKind::If) | (NodeKind::While, NodeKind::While) => true,
+        (NodeKind::Fused, NodeKind::Fused)
+        | (NodeKind::If, NodeKind::If)
+        | (NodeKind::While, NodeKind::While) => true,
         (
             NodeKind::Op(_)
             | NodeKind::Constant(_)

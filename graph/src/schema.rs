@@ -38,7 +38,8 @@ pub fn schema(op: &'static OpDef) -> Arc<[Parameter]> {
 }
 
 fn read(text: &str) -> Arc<[Parameter]> {
-    let inside = text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ->")).map_or("", |(inside, _)| inside);
+    let inside =
+        text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ->")).map_or("", |(inside, _)| inside);
     split(inside).into_iter().filter(|part| *part != "*").filter_map(parameter).collect()
 }
 
@@ -103,7 +104,9 @@ mod tests {
 
     #[test]
     fn reads_torch_schemas() {
-        let found = read("sum(Tensor self, Tensor[] rest, int[2]? dim=None, *, bool keepdim=False, str mode='a') -> Tensor");
+        let found = read(
+            "sum(Tensor self, Tensor[] rest, int[2]? dim=None, *, bool keepdim=False, str mode='a') -> Tensor",
+        );
         let names: Vec<&str> = found.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["self", "rest", "dim", "keepdim", "mode"]);
         assert_eq!(found[1].kind, OperandKind::Tensors);

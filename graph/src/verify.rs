@@ -20,7 +20,8 @@ use runtime::value::Host;
 
 /// `Ok` if the graph keeps every invariant named above; otherwise an internal error that says where it does not.
 pub fn verify(graph: &Graph) -> Result<()> {
-    let mut check = Check { graph, names: Names::of(graph), scope: vec![Scope::Undefined; graph.value_count()] };
+    let mut check =
+        Check { graph, names: Names::of(graph), scope: vec![Scope::Undefined; graph.value_count()] };
     check.inputs()?;
     check.block(graph.body)?;
     check.write_backs()
@@ -123,7 +124,8 @@ impl Check<'_> {
                 self.outputs_are(node, &[Type::Tensor(tensor.tensor_type())])?;
             }
             NodeKind::HostOp(op) => {
-                let ty = infer_host(graph, op, &node.operands).map_err(|e| self.at(node, e.message().to_string()))?;
+                let ty = infer_host(graph, op, &node.operands)
+                    .map_err(|e| self.at(node, e.message().to_string()))?;
                 self.outputs_are(node, &[ty])?;
             }
             NodeKind::Call(callable) => {
@@ -159,9 +161,10 @@ impl Check<'_> {
                 (Some(Operand::Value(v)), kind) => match (self.graph.ty(*v), kind) {
                     (Type::Tensor(_), kind) => kind == OperandKind::Tensor,
                     (Type::Tuple(_) | Type::Dict(..) | Type::Object(_), _) => false,
-                    (Type::Int | Type::Float | Type::Bool | Type::Str | Type::Optional(_) | Type::None, kind) => {
-                        kind != OperandKind::Tensors
-                    }
+                    (
+                        Type::Int | Type::Float | Type::Bool | Type::Str | Type::Optional(_) | Type::None,
+                        kind,
+                    ) => kind != OperandKind::Tensors,
                     (Type::List(item), kind) => (kind == OperandKind::Tensors) == item.tensor().is_some(),
                 },
                 (Some(Operand::Values(list)), kind) => {
@@ -172,14 +175,21 @@ impl Check<'_> {
                 (Some(Operand::Host(_)), kind) => kind == OperandKind::Host,
             };
             if !fits {
-                return Err(self.at(node, format!("operand '{}' does not fit the schema {}", parameter.name, op.schema)));
+                return Err(self.at(
+                    node,
+                    format!("operand '{}' does not fit the schema {}", parameter.name, op.schema),
+                ));
             }
         }
-        let dynamic = node.operands.iter().any(|o| matches!(o, Operand::Value(v) if self.graph.ty(*v).tensor().is_none()));
+        let dynamic = node
+            .operands
+            .iter()
+            .any(|o| matches!(o, Operand::Value(v) if self.graph.ty(*v).tensor().is_none()));
         if dynamic {
             return Ok(());
         }
-        let types = infer_op(self.graph, op, &node.operands).map_err(|e| self.at(node, e.message().to_string()))?;
+        let types =
+            infer_op(self.graph, op, &node.operands).map_err(|e| self.at(node, e.message().to_string()))?;
         self.outputs_are(node, &types.into_iter().map(Type::Tensor).collect::<Vec<_>>())
     }
 
@@ -193,7 +203,9 @@ impl Check<'_> {
     fn value_operands(&self, node: &Node) -> Result<Vec<ValueId>> {
         let values = node.operands.iter().map(|o| match o {
             Operand::Value(v) => Ok(*v),
-            Operand::Values(_) | Operand::Host(_) => Err(self.at(node, "every operand must be a value".to_string())),
+            Operand::Values(_) | Operand::Host(_) => {
+                Err(self.at(node, "every operand must be a value".to_string()))
+            }
         });
         values.collect()
     }
@@ -219,7 +231,8 @@ impl Check<'_> {
         let operands = self.types(&self.value_operands(node)?);
         let outputs = self.types(&node.outputs);
         let truth = |ty: &Type| {
-            *ty == Type::Bool || matches!(ty.tensor(), Some(TensorType { dtype: DType::Bool, shape }) if shape.is_empty())
+            *ty == Type::Bool
+                || matches!(ty.tensor(), Some(TensorType { dtype: DType::Bool, shape }) if shape.is_empty())
         };
         let carried = match node.kind {
             NodeKind::If => match operands.split_first() {
@@ -244,14 +257,21 @@ impl Check<'_> {
             }
             let results = self.types(&self.graph.block(block).results);
             let is_condition = matches!(node.kind, NodeKind::While) && i == 0;
-            let fits = if is_condition { matches!(results.as_slice(), [ty] if truth(ty)) } else { results == outputs };
+            let fits = if is_condition {
+                matches!(results.as_slice(), [ty] if truth(ty))
+            } else {
+                results == outputs
+            };
             if !fits {
                 return Err(self.at(node, format!("block {i} does not give what the node promises")));
             }
             if matches!(node.kind, NodeKind::Fused)
-                && let Some(&inner) = self.graph.block(block).nodes.iter().find(|&&n| self.graph.node(n).op().is_none())
+                && let Some(&inner) =
+                    self.graph.block(block).nodes.iter().find(|&&n| self.graph.node(n).op().is_none())
             {
-                return Err(self.at(node, format!("a fused block holds a '{}'", self.graph.node(inner).kind.word())));
+                return Err(
+                    self.at(node, format!("a fused block holds a '{}'", self.graph.node(inner).kind.word()))
+                );
             }
         }
         if matches!(node.kind, NodeKind::While) && carried != outputs {
@@ -267,11 +287,15 @@ impl Check<'_> {
                 return Err(self.fault(format!("write-back {k} names input {input} and result {result}")));
             };
             if self.graph.inputs[input] != InputRole::State {
-                return Err(self.fault(format!("{} is written back but is not state", self.names.show(state))));
+                return Err(
+                    self.fault(format!("{} is written back but is not state", self.names.show(state)))
+                );
             }
             if self.graph.ty(state) != self.graph.ty(new) {
                 let (old, new) = (self.graph.ty(state), self.graph.ty(new));
-                return Err(self.fault(format!("a {new} is written back into {}, a {old}", self.names.show(state))));
+                return Err(
+                    self.fault(format!("a {new} is written back into {}, a {old}", self.names.show(state)))
+                );
             }
             let twice = self.graph.write_backs[..k].iter().any(|(i, r)| *i == input || *r == result);
             if twice {

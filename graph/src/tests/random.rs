@@ -78,7 +78,10 @@ fn grow(builder: &mut Builder, choices: &mut Choices, values: &mut Vec<ValueId>,
         let (op, operands): (&'static OpDef, Vec<Operand>) = match choices.below(6) {
             0 => (choices.pick(UNARY), vec![value(choices, values)]),
             1 => (&ops::MATMUL, vec![value(choices, values), value(choices, values)]),
-            2 => (&ops::PERMUTE, vec![value(choices, values), Operand::Host(Host::Ints([1, 0].into_iter().collect()))]),
+            2 => (
+                &ops::PERMUTE,
+                vec![value(choices, values), Operand::Host(Host::Ints([1, 0].into_iter().collect()))],
+            ),
             3 => {
                 let number = Scalar::Float(choices.number() as f64);
                 (&ops::MUL, vec![value(choices, values), Operand::Host(Host::Scalar(number))])
@@ -101,7 +104,8 @@ fn fused(builder: &mut Builder, choices: &mut Choices, values: &mut Vec<ValueId>
     let operands = vec![Operand::Value(choices.pick(values)), Operand::Value(choices.pick(values))];
     let block = builder.begin(&[ty.clone(), ty.clone()]);
     let params = builder.graph().block(block).params.clone();
-    let sum = builder.op1(&ops::ADD, vec![Operand::Value(params[0]), Operand::Value(params[1])], None).unwrap();
+    let sum =
+        builder.op1(&ops::ADD, vec![Operand::Value(params[0]), Operand::Value(params[1])], None).unwrap();
     let negated = builder.op1(&ops::NEG, vec![Operand::Value(sum)], None).unwrap();
     builder.end(vec![negated, sum]);
     let node = builder.node(NodeKind::Fused, operands, vec![block], &[ty.clone(), ty], None);

@@ -41,10 +41,9 @@ const STEP: &str = r#"graph step(%x: f32[64,784], state %w: f32[784,10], capture
 
 #[test]
 fn a_written_graph_prints_as_it_was_written() {
-    let text = STEP.replace("while(%8, 0)", "while(%8, %zero)").replace(
-        "  %10: f32[10], %11: int",
-        "  %zero: int = host.literal(0)\n  %10: f32[10], %11: int",
-    );
+    let text = STEP
+        .replace("while(%8, 0)", "while(%8, %zero)")
+        .replace("  %10: f32[10], %11: int", "  %zero: int = host.literal(0)\n  %10: f32[10], %11: int");
     let graph = parse(&text).unwrap();
     verify(&graph).unwrap();
     assert_eq!(print(&graph).text, text);
@@ -73,7 +72,8 @@ fn random_graphs_come_back() {
         verify(&graph).unwrap_or_else(|e| panic!("{e}\n{graph}"));
         let printed = print(&graph);
         let environment = Environment { constants: printed.constants, ..Environment::default() };
-        let back = parse_with(&printed.text, &environment).unwrap_or_else(|e| panic!("{e}\n{}", printed.text));
+        let back =
+            parse_with(&printed.text, &environment).unwrap_or_else(|e| panic!("{e}\n{}", printed.text));
         assert_eq!(back, graph, "seed {seed}");
         verify(&back).unwrap();
     }
@@ -111,11 +111,27 @@ fn errors_name_the_place() {
     for (text, place, what) in [
         ("graph g(%x: f32[2])\n  return %x\n}", "line 2, column 3", "expected '{'"),
         ("graph g(%x: f32[2]) {\n  return %y\n}", "line 2, column 10", "%y is not defined"),
-        ("graph g(%x: f32[2]) {\n  %x: f32[2] = neg(%x)\n  return %x\n}", "line 2, column 3", "defined twice"),
-        ("graph g(%x: f32[2]) {\n  %y: f32[2] = nonsense(%x)\n  return %y\n}", "line 2, column 16", "no operation"),
+        (
+            "graph g(%x: f32[2]) {\n  %x: f32[2] = neg(%x)\n  return %x\n}",
+            "line 2, column 3",
+            "defined twice",
+        ),
+        (
+            "graph g(%x: f32[2]) {\n  %y: f32[2] = nonsense(%x)\n  return %y\n}",
+            "line 2, column 16",
+            "no operation",
+        ),
         ("graph g(%x: f33[2]) {\n  return %x\n}", "line 1, column 13", "expected a type"),
-        ("graph g(%x: f32[2]) {\n  %y: f32[] = sum(%x, axis=[0])\n  return %y\n}", "line 2, column 23", "no operand 'axis'"),
-        ("graph g(%x: f32[2]) {\n  %y: f32[2] = add(%x)\n  return %y\n}", "line 3, column 3", "'other' of add is missing"),
+        (
+            "graph g(%x: f32[2]) {\n  %y: f32[] = sum(%x, axis=[0])\n  return %y\n}",
+            "line 2, column 23",
+            "no operand 'axis'",
+        ),
+        (
+            "graph g(%x: f32[2]) {\n  %y: f32[2] = add(%x)\n  return %y\n}",
+            "line 3, column 3",
+            "'other' of add is missing",
+        ),
         ("graph g(%x: f32[2]) {\n  return %x\n", "line 3, column 1", "expected"),
         ("graph g(%x: f32[2]) {\n  return %x\n} more", "line 3, column 3", "expected the end"),
     ] {

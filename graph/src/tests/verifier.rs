@@ -43,7 +43,9 @@ fn node(graph: &Graph, word: &str) -> NodeId {
 
 #[test]
 fn annotated_types_must_be_the_rules() {
-    assert!(broken(&SOUND.replace("%1: f32[2] = sum", "%1: f32[3] = sum")).contains("the rule gives (f32[2])"));
+    assert!(
+        broken(&SOUND.replace("%1: f32[2] = sum", "%1: f32[3] = sum")).contains("the rule gives (f32[2])")
+    );
 }
 
 #[test]
@@ -55,71 +57,91 @@ fn operands_must_fit_the_schema() {
     assert!(damaged(|g| add(g, Operand::Host(Host::Str("a".into())))).contains("'other' does not fit"));
     assert!(damaged(|g| add(g, Operand::Values(vec![ValueId(0)]))).contains("'other' does not fit"));
     assert!(damaged(|g| add(g, Operand::Host(Host::None))).contains("'other' does not fit"));
-    assert!(damaged(|g| {
-        let id = node(g, "add");
-        g.nodes[id.0 as usize].operands.push(Operand::Host(Host::Scalar(Scalar::Int(1))));
-    })
-    .contains("3 operands for the schema"));
+    assert!(
+        damaged(|g| {
+            let id = node(g, "add");
+            g.nodes[id.0 as usize].operands.push(Operand::Host(Host::Scalar(Scalar::Int(1))));
+        })
+        .contains("3 operands for the schema")
+    );
 }
 
 #[test]
 fn definitions_come_before_uses() {
-    assert!(damaged(|g| {
-        let body = g.body.0 as usize;
-        g.blocks[body].nodes.swap(0, 1);
-    })
-    .contains("used before it is defined"));
-    assert!(damaged(|g| {
-        let body = g.body.0 as usize;
-        let again = g.blocks[body].nodes[0];
-        g.blocks[body].nodes.push(again);
-    })
-    .contains("defined twice"));
-    assert!(damaged(|g| {
-        let id = node(g, "add");
-        g.nodes[id.0 as usize].operands[0] = Operand::Value(ValueId(99));
-    })
-    .contains("does not exist"));
+    assert!(
+        damaged(|g| {
+            let body = g.body.0 as usize;
+            g.blocks[body].nodes.swap(0, 1);
+        })
+        .contains("used before it is defined")
+    );
+    assert!(
+        damaged(|g| {
+            let body = g.body.0 as usize;
+            let again = g.blocks[body].nodes[0];
+            g.blocks[body].nodes.push(again);
+        })
+        .contains("defined twice")
+    );
+    assert!(
+        damaged(|g| {
+            let id = node(g, "add");
+            g.nodes[id.0 as usize].operands[0] = Operand::Value(ValueId(99));
+        })
+        .contains("does not exist")
+    );
 }
 
 #[test]
 fn blocks_keep_their_values() {
-    assert!(damaged(|g| {
-        let inner = g.node(node(g, "neg")).outputs[0];
-        let body = g.body.0 as usize;
-        g.blocks[body].results[0] = inner;
-    })
-    .contains("not visible"));
-    assert!(damaged(|g| {
-        let outer = g.params()[0];
-        let id = node(g, "mul");
-        g.nodes[id.0 as usize].operands[0] = Operand::Value(outer);
-    })
-    .contains("not visible"));
+    assert!(
+        damaged(|g| {
+            let inner = g.node(node(g, "neg")).outputs[0];
+            let body = g.body.0 as usize;
+            g.blocks[body].results[0] = inner;
+        })
+        .contains("not visible")
+    );
+    assert!(
+        damaged(|g| {
+            let outer = g.params()[0];
+            let id = node(g, "mul");
+            g.nodes[id.0 as usize].operands[0] = Operand::Value(outer);
+        })
+        .contains("not visible")
+    );
 }
 
 #[test]
 fn blocks_fit_their_node() {
-    assert!(damaged(|g| {
-        let id = node(g, "if");
-        g.nodes[id.0 as usize].blocks.pop();
-    })
-    .contains("1 blocks where 2 are wanted"));
-    assert!(damaged(|g| {
-        let block: BlockId = g.node(node(g, "fused")).blocks[0];
-        g.blocks[block.0 as usize].params.pop();
-    })
-    .contains("before it is defined"));
-    assert!(damaged(|g| {
-        let block: BlockId = g.node(node(g, "if")).blocks[1];
-        g.blocks[block.0 as usize].results.clear();
-    })
-    .contains("does not give"));
-    assert!(damaged(|g| {
-        let (id, x) = (node(g, "if"), g.params()[0]);
-        g.nodes[id.0 as usize].operands[0] = Operand::Value(x);
-    })
-    .contains("truth"));
+    assert!(
+        damaged(|g| {
+            let id = node(g, "if");
+            g.nodes[id.0 as usize].blocks.pop();
+        })
+        .contains("1 blocks where 2 are wanted")
+    );
+    assert!(
+        damaged(|g| {
+            let block: BlockId = g.node(node(g, "fused")).blocks[0];
+            g.blocks[block.0 as usize].params.pop();
+        })
+        .contains("before it is defined")
+    );
+    assert!(
+        damaged(|g| {
+            let block: BlockId = g.node(node(g, "if")).blocks[1];
+            g.blocks[block.0 as usize].results.clear();
+        })
+        .contains("does not give")
+    );
+    assert!(
+        damaged(|g| {
+            let (id, x) = (node(g, "if"), g.params()[0]);
+            g.nodes[id.0 as usize].operands[0] = Operand::Value(x);
+        })
+        .contains("truth")
+    );
 }
 
 #[test]
@@ -128,10 +150,12 @@ fn state_fits_its_input() {
     assert!(damaged(|g| g.write_backs[0].1 = 0).contains("is written back into"));
     assert!(damaged(|g| g.write_backs.push((1, 1))).contains("written back twice"));
     assert!(damaged(|g| g.write_backs[0].1 = 9).contains("names input 1 and result 9"));
-    assert!(damaged(|g| {
-        g.inputs.pop();
-    })
-    .contains("3 inputs have 2 roles"));
+    assert!(
+        damaged(|g| {
+            g.inputs.pop();
+        })
+        .contains("3 inputs have 2 roles")
+    );
 }
 
 #[test]
