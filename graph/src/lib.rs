@@ -3,22 +3,31 @@
 //! In the order of flow: `trace` records a program as a graph (`ir`, grown by `build`, written by `print`, read by `parse`,
 //! checked by `verify`); `grad` makes the graph of its gradient; `interpret` runs it node by node and is the oracle of
 //! everything that runs it faster; `function` keeps compiled graphs and decides when a new one is needed.
+//!
+//! `passes` make the next graph out of a graph; `plan` turns the last one into launches on buffers; `exec` runs plans.
 
 pub mod build;
+pub mod exec;
+pub mod fused;
 pub mod host;
 pub mod ir;
 mod lex;
 pub mod options;
 pub mod parse;
+pub mod plan;
 pub mod print;
 mod same;
 pub mod schema;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 pub mod verify;
 
 pub use build::{Builder, ValueMap};
+pub use exec::{Bound, Executable};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};
 pub use parse::parse;
+pub use plan::{Plan, plan};
 pub use verify::verify;

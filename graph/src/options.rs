@@ -37,10 +37,12 @@ pub struct Options {
     pub fuse: bool,
     /// How the plan gets memory.
     pub memory: Memory,
+    /// Whether values take over the memory of operands that die, and new state that of old state.
+    pub in_place: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { exact: false, passes: PassSelection::All, fuse: true, memory: Memory::Arena }
+        Options { exact: false, passes: PassSelection::All, fuse: true, memory: Memory::Arena, in_place: true }
     }
 }

@@ -220,13 +220,28 @@ pub trait Device: Send + Sync {
     fn empty_cache(&self) {}
 }
 
-/// Runs one kernel on a device and counts it. The only caller of `Device::run`.
+/// Runs one kernel on a device and counts it. `launch_counted` does the work.
 ///
 /// # Safety
 /// As `Device::run`.
 #[inline]
 pub unsafe fn launch(device: &dyn Device, work: &Work, pointers: &[*mut u8]) -> Result<()> {
-    alloc::note_launch(work.bytes());
+    // SAFETY: the caller's promise.
+    unsafe { launch_counted(device, work, work.bytes(), pointers) }
+}
+
+/// `launch` for callers that have kept `work.bytes()`. The only caller of `Device::run`.
+///
+/// # Safety
+/// As `Device::run`.
+#[inline]
+pub unsafe fn launch_counted(
+    device: &dyn Device,
+    work: &Work,
+    bytes: u64,
+    pointers: &[*mut u8],
+) -> Result<()> {
+    alloc::note_launch(bytes);
     // SAFETY: the caller's promise.
     unsafe { device.run(work, pointers) }
 }

@@ -263,6 +263,14 @@ pub fn contiguous(tensor: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
+/// Copies the elements of one tensor over those of another of the same type, without asking any interpreter.
+pub fn copy_into(source: &Tensor, target: &Tensor) -> Result<()> {
+    if source.tensor_type() != target.tensor_type() {
+        return Err(Error::shape(format!("{source:?} cannot be copied into {target:?}")));
+    }
+    launch_into(&crate::ops::CLONE, &[Arg::Tensor(source)], std::slice::from_ref(target))
+}
+
 /// Runs an op that is not a view into outputs of the right types; their layouts may be anything injective.
 fn launch_into(op: &'static OpDef, args: &[Arg], outputs: &[Tensor]) -> Result<()> {
     if outputs.iter().all(|t| t.numel() == 0) && !outputs.is_empty() {

@@ -1,0 +1,417 @@
+//! The only loop over steps.
+//!
+//! An `Executable` is a plan and a set of frames. A frame holds every address of the plan: when a buffer moves (another
+//! tensor is passed, a result gets fresh memory) the few addresses that name it are patched, so a step costs no look-up, no
+//! hash and no allocation beyond its launch. A frame that nobody runs keeps its arena for the next run; concurrent runs
+//! use several frames. Results never lie in an arena.
+
+use crate::ir::InputRole;
+use crate::plan::{BufferId, Home, Kernel, Launch, Place, Plan, Step};
+use kernels::Layout;
+use runtime::DeviceId;
+use runtime::callable::Callable;
+use runtime::device::{self, Device, Space, Work};
+use runtime::door::Outputs;
+use runtime::error::{Error, ErrorKind, Result};
+use runtime::profile::{self, Bucket};
+use runtime::run;
+use runtime::tensor::{Storage, Tensor};
+use smallvec::SmallVec;
+use std::sync::{Arc, Mutex};
+
+/// A plan that runs.
+pub struct Executable {
+    plan: Plan,
+    device: &'static dyn Device,
+    /// For each launch position, where its addresses begin in a frame.
+    starts: Vec<u32>,
+    addresses: usize,
+    /// For each buffer, the addresses that name it and their byte offsets.
+    patches: Vec<Vec<(u32, usize)>>,
+    frames: Mutex<Vec<Frame>>,
+}
+
+/// The addresses of one run.
+struct Frame {
+    pointers: Vec<*mut u8>,
+    bases: Vec<*mut u8>,
+    /// Memory that the frame owns: the arena for all buffers there, or the buffer's own.
+    held: Vec<Option<Arc<Storage>>>,
+    arena: Option<Arc<Storage>>,
+    /// Byte offset of each buffer in the storage that holds it.
+    offsets: Vec<usize>,
+}
+
+// SAFETY: the addresses of a frame are dereferenced only by kernels of a run that holds the frame alone.
+unsafe impl Send for Frame {}
+
+/// The tensors of one run.
+struct Inputs<'a> {
+    /// Dense tensors, one for each input.
+    dense: SmallVec<[&'a Tensor; 8]>,
+}
+
+impl Executable {
+    /// Opens the plan's device and binds what never moves.
+    pub fn new(plan: Plan) -> Result<Executable> {
+        let device = plan.device.open()?;
+        let launches = plan.all_launches();
+        let positions = launches.iter().map(|l| l.at as usize + 1).max().unwrap_or(0);
+        let mut starts = vec![0; positions];
+        let mut patches = vec![Vec::new(); plan.buffers.len()];
+        let mut addresses = 0;
+        for launch in launches {
+            starts[launch.at as usize] = addresses as u32;
+            for &(buffer, offset) in &launch.pointers {
+                patches[plan.root(buffer).0 as usize].push((addresses as u32, offset));
+                addresses += 1;
+            }
+        }
+        Ok(Executable { plan, device, starts, addresses, patches, frames: Mutex::default() })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Runs on one tensor for each input of the graph, in order. New state is written into the tensors that are passed
+    /// for it. Returns the results that are not new state.
+    pub fn run(&self, args: &[Tensor]) -> Result<Outputs> {
+        let _dispatch = profile::timed(Bucket::Dispatch);
+        self.check(args)?;
+        let dense = self.densify(args)?;
+        let mut inputs = Inputs { dense: args.iter().collect() };
+        for (i, tensor) in &dense {
+            inputs.dense[*i] = tensor;
+        }
+        let mut frame = self.frame()?;
+        let outcome = self.run_in(&mut frame, &inputs);
+        self.keep(frame);
+        let outputs = outcome?;
+        for (i, tensor) in &dense {
+            if self.plan.inputs[*i].written {
+                run::copy_into(tensor, &args[*i])?;
+            }
+        }
+        for (input, tensor) in self.plan.inputs.iter().zip(args) {
+            if input.written {
+                tensor.storage()?.bump_version();
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Fixes the state and captured inputs, so that a run names its arguments only. `fixed` has one tensor for each input
+    /// that is not an argument, in order; they must be dense.
+    pub fn bind(self: &Arc<Self>, fixed: &[Tensor]) -> Result<Bound> {
+        let mut rest = fixed.iter();
+        let mut inputs: Vec<Option<Tensor>> = Vec::with_capacity(self.plan.inputs.len());
+        for (i, input) in self.plan.inputs.iter().enumerate() {
+            inputs.push(match input.role {
+                InputRole::Argument => None,
+                InputRole::State | InputRole::Captured => {
+                    let tensor = rest.next().ok_or_else(|| self.count_error(fixed.len()))?;
+                    self.check_one(i, tensor)?;
+                    if !tensor.is_contiguous() {
+                        return Err(Error::value(format!("the tensor for input '{}' must be dense", input.name)));
+                    }
+                    Some(tensor.clone())
+                }
+            });
+        }
+        if rest.next().is_some() {
+            return Err(self.count_error(fixed.len()));
+        }
+        Ok(Bound { executable: self.clone(), inputs, frame: self.new_frame()? })
+    }
+
+    #[cold]
+    fn count_error(&self, got: usize) -> Error {
+        Error::value(format!("{} takes {} inputs, got {got}", self.plan.name, self.plan.inputs.len()))
+    }
+
+    fn check(&self, args: &[Tensor]) -> Result<()> {
+        if args.len() != self.plan.inputs.len() {
+            return Err(self.count_error(args.len()));
+        }
+        (0..args.len()).try_for_each(|i| self.check_one(i, &args[i]))
+    }
+
+    #[inline]
+    fn check_one(&self, i: usize, tensor: &Tensor) -> Result<()> {
+        let ty = &self.plan.inputs[i].ty;
+        let dims = ty.shape.iter().map(|d| d.known());
+        let fits = tensor.dtype() == ty.dtype
+            && tensor.rank() == ty.rank()
+            && tensor.shape().iter().zip(dims).all(|(&n, d)| d == Some(n));
+        if fits && tensor.device() == self.plan.device {
+            return Ok(());
+        }
+        Err(self.misfit(i, tensor))
+    }
+
+    #[cold]
+    fn misfit(&self, i: usize, tensor: &Tensor) -> Error {
+        let input = &self.plan.inputs[i];
+        let text = format!(
+            "input {i} '{}' of {} was planned as {} on {}, got {} on {}",
+            input.name,
+            self.plan.name,
+            input.ty,
+            self.plan.device,
+            tensor.tensor_type(),
+            tensor.device()
+        );
+        match tensor.device() == self.plan.device {
+            true => Error::shape(text),
+            false => Error::new(ErrorKind::Device, text),
+        }
+    }
+
+    /// Dense copies of the inputs that are not dense.
+    fn densify(&self, args: &[Tensor]) -> Result<SmallVec<[(usize, Tensor); 2]>> {
+        let strided = args.iter().enumerate().filter(|(_, t)| !t.is_contiguous());
+        strided.map(|(i, t)| Ok((i, run::contiguous(t)?))).collect()
+    }
+
+    fn frame(&self) -> Result<Frame> {
+        let kept = self.frames.lock().unwrap_or_else(|p| p.into_inner()).pop();
+        kept.map_or_else(|| self.new_frame(), Ok)
+    }
+
+    fn keep(&self, frame: Frame) {
+        self.frames.lock().unwrap_or_else(|p| p.into_inner()).push(frame);
+    }
+
+    fn new_frame(&self) -> Result<Frame> {
+        let count = self.plan.buffers.len();
+        let mut frame = Frame {
+            pointers: vec![std::ptr::null_mut(); self.addresses],
+            bases: vec![std::ptr::null_mut(); count],
+            held: vec![None; count],
+            arena: None,
+            offsets: vec![0; count],
+        };
+        if self.plan.arena_bytes > 0 {
+            frame.arena = Some(Storage::new(self.device, self.plan.arena_bytes)?);
+        }
+        for (i, buffer) in self.plan.buffers.iter().enumerate() {
+            match &buffer.home {
+                Home::Constant(tensor) => frame.set(&self.patches, i, tensor.storage()?.pointer()),
+                Home::Arena(offset) => {
+                    frame.offsets[i] = *offset;
+                    if let Some(arena) = &frame.arena {
+                        // SAFETY: the plan keeps every place inside the arena.
+                        let base = unsafe { arena.pointer().add(*offset) };
+                        frame.set(&self.patches, i, base);
+                    }
+                }
+                Home::Input(_) | Home::Own | Home::Returned | Home::Shared(_) => {}
+            }
+        }
+        Ok(frame)
+    }
+
+    fn run_in(&self, frame: &mut Frame, inputs: &Inputs) -> Result<Outputs> {
+        for (input, tensor) in self.plan.inputs.iter().zip(&inputs.dense) {
+            let offset = tensor.layout().offset * tensor.dtype().size();
+            // SAFETY: a layout's offset lies inside its storage.
+            let base = unsafe { tensor.storage()?.pointer().add(offset) };
+            let at = input.buffer.0 as usize;
+            frame.offsets[at] = offset;
+            frame.set(&self.patches, at, base);
+        }
+        let outcome = self.steps(&self.plan.steps, frame, inputs);
+        let outputs = outcome.and_then(|()| {
+            self.plan.results.iter().map(|place| self.tensor(place, frame, inputs)).collect()
+        });
+        for held in &mut frame.held {
+            *held = None;
+        }
+        outputs
+    }
+
+    fn steps(&self, steps: &[Step], frame: &mut Frame, inputs: &Inputs) -> Result<()> {
+        for step in steps {
+            match step {
+                Step::Launch(launch) => self.launch(launch, frame)?,
+                Step::Allocate(buffer) => {
+                    let _allocate = profile::timed(Bucket::Allocate);
+                    let at = buffer.0 as usize;
+                    let storage = Storage::new(self.device, self.plan.buffers[at].bytes)?;
+                    frame.set(&self.patches, at, storage.pointer());
+                    frame.held[at] = Some(storage);
+                }
+                Step::Free(buffer) => frame.held[buffer.0 as usize] = None,
+                Step::Branch { condition, then, otherwise, .. } => {
+                    let chosen = if self.truth(condition, frame, inputs)? { then } else { otherwise };
+                    self.steps(chosen, frame, inputs)?;
+                }
+                Step::Loop { test, condition, body, .. } => loop {
+                    self.steps(test, frame, inputs)?;
+                    if !self.truth(condition, frame, inputs)? {
+                        break;
+                    }
+                    self.steps(body, frame, inputs)?;
+                },
+                Step::Call { callable, args, outputs, .. } => {
+                    self.call(callable, args, outputs, frame, inputs)?
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn launch(&self, launch: &Launch, frame: &Frame) -> Result<()> {
+        let start = self.starts[launch.at as usize] as usize;
+        let pointers = &frame.pointers[start..start + launch.pointers.len()];
+        let _kernel = profile::timed(Bucket::Kernel);
+        let work = match &launch.kernel {
+            Kernel::Flat(kernel, params, points, broadcast) => {
+                Work::Loop(kernel, Space::Flat { points: *points, broadcast: *broadcast }, params)
+            }
+            Kernel::Strided(kernel, params, geometry) => Work::Loop(kernel, Space::Strided(geometry), params),
+            Kernel::Gemm(gemm) => Work::Gemm(gemm),
+        };
+        // SAFETY: geometries were made from layouts inside these buffers, inputs were checked against the plan, and every
+        // buffer that is live here has memory of the planned size.
+        unsafe { device::launch_counted(self.device, &work, launch.bytes, pointers) }
+    }
+
+    /// A tensor object on a place.
+    fn tensor(&self, place: &Place, frame: &Frame, inputs: &Inputs) -> Result<Tensor> {
+        let root = self.plan.root(place.buffer);
+        let at = root.0 as usize;
+        let buffer = &self.plan.buffers[at];
+        let storage = match &buffer.home {
+            Home::Input(i) => inputs.dense[*i].storage()?.clone(),
+            Home::Constant(tensor) => tensor.storage()?.clone(),
+            Home::Arena(_) => match &frame.arena {
+                Some(arena) => arena.clone(),
+                None => Storage::new(self.device, 0)?,
+            },
+            Home::Own | Home::Returned | Home::Shared(_) => match &frame.held[at] {
+                Some(storage) => storage.clone(),
+                None => Storage::new(self.device, buffer.bytes)?,
+            },
+        };
+        let moved = frame.offsets[at] / place.dtype.size();
+        let layout = Layout { offset: place.layout.offset + moved, ..place.layout.clone() };
+        Ok(Tensor::from_storage(storage, place.dtype, layout))
+    }
+
+    fn truth(&self, condition: &Place, frame: &Frame, inputs: &Inputs) -> Result<bool> {
+        let _wait = profile::timed(Bucket::Wait);
+        Ok(self.tensor(condition, frame, inputs)?.item()?.to_bool())
+    }
+
+    fn call(
+        &self,
+        callable: &Arc<dyn Callable>,
+        args: &[Place],
+        outputs: &[Place],
+        frame: &Frame,
+        inputs: &Inputs,
+    ) -> Result<()> {
+        let tensors = args.iter().map(|p| self.tensor(p, frame, inputs)).collect::<Result<Vec<_>>>()?;
+        let made = callable.run(&tensors)?;
+        if made.len() != outputs.len() {
+            return Err(Error::internal(format!(
+                "{} made {} outputs where {} were planned",
+                callable.name(),
+                made.len(),
+                outputs.len()
+            )));
+        }
+        made.iter().zip(outputs).try_for_each(|(from, to)| {
+            run::copy_into(from, &self.tensor(to, frame, inputs)?)
+        })
+    }
+}
+
+impl Frame {
+    /// Moves a buffer; nothing happens where it is there already.
+    #[inline]
+    fn set(&mut self, patches: &[Vec<(u32, usize)>], buffer: usize, base: *mut u8) {
+        if self.bases[buffer] == base {
+            return;
+        }
+        self.bases[buffer] = base;
+        for &(at, offset) in &patches[buffer] {
+            // SAFETY: the plan keeps offsets inside the buffer.
+            self.pointers[at as usize] = unsafe { base.add(offset) };
+        }
+    }
+}
+
+/// An executable with its state: nothing is looked up, checked twice or allocated per run but results.
+pub struct Bound {
+    executable: Arc<Executable>,
+    inputs: Vec<Option<Tensor>>,
+    frame: Frame,
+}
+
+impl Bound {
+    /// Runs on the arguments alone, in order.
+    pub fn run(&mut self, args: &[Tensor]) -> Result<Outputs> {
+        let executable = &*self.executable;
+        let mut rest = args.iter();
+        let mut dense: SmallVec<[(usize, Tensor); 2]> = SmallVec::new();
+        for (i, _) in self.inputs.iter().enumerate().filter(|(_, t)| t.is_none()) {
+            let tensor = rest.next().ok_or_else(|| executable.count_error(args.len()))?;
+            executable.check_one(i, tensor)?;
+            let tensor = if tensor.is_contiguous() { tensor.clone() } else { run::contiguous(tensor)? };
+            dense.push((i, tensor));
+        }
+        if rest.next().is_some() {
+            return Err(executable.count_error(args.len()));
+        }
+        let mut given = dense.iter().map(|(_, t)| t);
+        let all: SmallVec<[&Tensor; 8]> = self
+            .inputs
+            .iter()
+            .map(|fixed| fixed.as_ref().or_else(|| given.next()))
+            .collect::<Option<_>>()
+            .ok_or_else(|| executable.count_error(args.len()))?;
+        let outputs = executable.run_in(&mut self.frame, &Inputs { dense: all })?;
+        for (input, tensor) in executable.plan.inputs.iter().zip(&self.inputs) {
+            if let (true, Some(tensor)) = (input.written, tensor) {
+                tensor.storage()?.bump_version();
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The executable.
+    pub fn executable(&self) -> &Arc<Executable> {
+        &self.executable
+    }
+}
+
+/// The device of tensors, for making a plan where they are.
+pub fn common_device(tensors: &[Tensor]) -> Result<DeviceId> {
+    let first = tensors.first().map_or(DeviceId::Cpu, Tensor::device);
+    match tensors.iter().find(|t| t.device() != first) {
+        None => Ok(first),
+        Some(other) => Err(Error::new(
+            ErrorKind::Device,
+            format!("inputs are on different devices: {first} and {}", other.device()),
+        )),
+    }
+}
+
+/// Frames waiting for the next run, for tests and reports.
+impl Executable {
+    /// Bytes that frames between runs keep.
+    pub fn idle_bytes(&self) -> usize {
+        let frames = self.frames.lock().unwrap_or_else(|p| p.into_inner());
+        frames.iter().filter_map(|f| f.arena.as_ref()).map(|a| a.bytes()).sum()
+    }
+
+    /// Whether a buffer has memory in the arena.
+    pub fn in_arena(&self, buffer: BufferId) -> bool {
+        matches!(self.plan.buffers[self.plan.root(buffer).0 as usize].home, Home::Arena(_))
+    }
+}
