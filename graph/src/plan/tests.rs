@@ -1,1 +1,195 @@
-//! Plans on the null device.
+//! Plans against the oracle, on the CPU for bits and on the null device for memory.
+
+use super::*;
+use crate::exec::Executable;
+use crate::testing::{Draw, Sketch, bits, copies, inputs, oracle, random_graph};
+use runtime::null;
+use std::sync::Mutex;
+
+/// Plans, runs and compares: results and new states have the bits of the oracle, arguments are untouched.
+fn agrees(graph: &Graph, options: &Options, seed: u64) -> Plan {
+    let args = inputs(graph, &mut Draw(seed));
+    let expected = oracle(graph, &args).unwrap();
+    let executable = Executable::new(plan(graph, options, DeviceId::Cpu).unwrap()).unwrap();
+    for _round in 0..2 {
+        let passed = copies(&args);
+        let outputs = executable.run(&passed).unwrap();
+        let returned: Vec<Tensor> = graph.returned().iter().map(|&r| expected[r].clone()).collect();
+        assert_eq!(bits(&outputs), bits(&returned), "{}", executable.plan());
+        for (i, tensor) in passed.iter().enumerate() {
+            let written = graph.write_backs.iter().find(|(input, _)| *input == i);
+            let wanted = written.map_or(&args[i], |&(_, r)| &expected[r]);
+            assert_eq!(tensor.to_bytes().unwrap(), wanted.to_bytes().unwrap(), "input {i}\n{}", executable.plan());
+        }
+    }
+    executable.plan().clone()
+}
+
+/// Every value of an arena plan is apart from all others that live at the same time.
+fn places_are_apart(plan: &Plan) {
+    let placed: Vec<(usize, &Buffer)> = plan
+        .buffers
+        .iter()
+        .filter_map(|b| if let Home::Arena(at) = b.home { Some((at, b)) } else { None })
+        .filter(|(_, b)| b.bytes > 0 && b.first != u32::MAX)
+        .collect();
+    for (i, &(at, a)) in placed.iter().enumerate() {
+        assert!(at + a.bytes <= plan.arena_bytes);
+        for &(other, b) in &placed[i + 1..] {
+            let meet = a.first <= b.last && b.first <= a.last;
+            assert!(!meet || at + a.bytes <= other || other + b.bytes <= at, "{plan}");
+        }
+    }
+}
+
+fn every_option() -> Vec<Options> {
+    let mut all = Vec::new();
+    for memory in [Memory::Arena, Memory::Dynamic] {
+        for in_place in [true, false] {
+            all.push(Options { memory, in_place, ..Options::default() });
+        }
+    }
+    all
+}
+
+#[test]
+fn random_programs_have_the_bits_of_eager_code() {
+    for seed in 0..60 {
+        let mut draw = Draw(seed);
+        let graph = random_graph(&mut draw, 3 + seed as usize);
+        for options in every_option() {
+            places_are_apart(&agrees(&graph, &options, seed));
+        }
+    }
+}
+
+#[test]
+fn a_chain_runs_in_one_place() {
+    let mut s = Sketch::new();
+    let x = s.argument(&[8, 16]);
+    let mut v = x;
+    for _ in 0..6 {
+        v = s.neg(v);
+    }
+    let graph = s.finish(&[v], &[]);
+    let plan = agrees(&graph, &Options::default(), 1);
+    assert_eq!((plan.in_place, plan.arena_bytes, plan.launches()), (5, 0, 6), "{plan}");
+}
+
+#[test]
+fn a_value_that_is_read_again_is_not_overwritten() {
+    let mut s = Sketch::new();
+    let x = s.argument(&[4, 4]);
+    let a = s.neg(x);
+    let t = s.transpose(a);
+    let b = s.add(a, t);
+    let graph = s.finish(&[b], &[]);
+    let plan = agrees(&graph, &Options::default(), 2);
+    assert_eq!(plan.in_place, 0, "{plan}");
+}
+
+#[test]
+fn new_state_is_computed_in_place_of_old_state() {
+    let mut s = Sketch::new();
+    let x = s.argument(&[4, 8]);
+    let w = s.state(&[8, 4]);
+    let y = s.matmul(x, w);
+    let xt = s.transpose(x);
+    let g = s.matmul(xt, y);
+    let step = s.times(g, 0.01);
+    let new = s.op(&runtime::ops::SUB, &[w, step], &[]);
+    let loss = s.sum(y, &[0, 1], false);
+    let graph = s.finish(&[loss, new], &[(1, 1)]);
+    let plan = agrees(&graph, &Options::default(), 3);
+    assert_eq!(plan.write_backs, vec![(1, WriteBack::Donated)], "{plan}");
+}
+
+#[test]
+fn old_state_that_is_still_needed_is_copied() {
+    let mut s = Sketch::new();
+    let w = s.state(&[4, 4]);
+    let new = s.neg(w);
+    let t = s.transpose(w);
+    let y = s.matmul(new, t);
+    let graph = s.finish(&[y, new], &[(0, 1)]);
+    let plan = agrees(&graph, &Options::default(), 4);
+    assert!(matches!(plan.write_backs[0], (0, WriteBack::Copied(_))), "{plan}");
+
+    let mut s = Sketch::new();
+    let w = s.state(&[4, 4]);
+    let t = s.transpose(w);
+    let new = s.add(w, t);
+    let graph = s.finish(&[new], &[(0, 0)]);
+    let plan = agrees(&graph, &Options::default(), 5);
+    assert!(matches!(plan.write_backs[0], (0, WriteBack::Copied(_))), "{plan}");
+}
+
+#[test]
+fn two_states_change_places() {
+    let mut s = Sketch::new();
+    let (a, b) = (s.state(&[3, 5]), s.state(&[3, 5]));
+    let graph = s.finish(&[a, b], &[(1, 0), (0, 1)]);
+    agrees(&graph, &Options::default(), 6);
+}
+
+#[test]
+fn results_never_lie_where_the_next_run_writes() {
+    let mut s = Sketch::new();
+    let x = s.argument(&[16]);
+    let w = s.state(&[16]);
+    let y = s.add(x, w);
+    let z = s.neg(y);
+    let graph = s.finish(&[y, w, z], &[(1, 2)]);
+    let executable = Executable::new(plan(&graph, &Options::default(), DeviceId::Cpu).unwrap()).unwrap();
+    let args = inputs(&graph, &mut Draw(9));
+    let first = executable.run(&args).unwrap();
+    let before = bits(&first);
+    executable.run(&args).unwrap();
+    assert_eq!(bits(&first), before);
+}
+
+#[test]
+fn strided_inputs_are_made_dense_and_states_written_through() {
+    let mut s = Sketch::new();
+    let x = s.argument(&[3, 4]);
+    let w = s.state(&[3, 4]);
+    let new = s.add(x, w);
+    let graph = s.finish(&[new], &[(1, 0)]);
+    let executable = Executable::new(plan(&graph, &Options::default(), DeviceId::Cpu).unwrap()).unwrap();
+    let base = Draw(1).tensor(&[4, 3]);
+    let state = base.with_layout(base.layout().permute(&[1, 0])).unwrap();
+    let arg = Draw(2).tensor(&[3, 4]);
+    let expected = (&arg + &state).to_bytes().unwrap();
+    executable.run(&[arg, state.clone()]).unwrap();
+    assert_eq!(state.to_bytes().unwrap(), expected);
+    assert!(executable.run(&[base.clone(), state]).is_err(), "a wrong shape must be refused");
+}
+
+/// The null device fails a kernel that uses memory that is not live, so running there proves that nothing is used before
+/// it is allocated or after it is freed.
+#[test]
+fn dynamic_plans_use_live_memory_only() {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|p| p.into_inner());
+    for seed in 0..40 {
+        let graph = random_graph(&mut Draw(100 + seed), 5 + seed as usize);
+        for options in every_option() {
+            let made = plan(&graph, &options, DeviceId::Null).unwrap();
+            let launches = made.launches();
+            let executable = Executable::new(made).unwrap();
+            let args: Vec<Tensor> = graph
+                .params()
+                .iter()
+                .map(|&p| {
+                    let ty = graph.tensor_type(p).unwrap();
+                    Tensor::empty(&ty.dims().unwrap(), ty.dtype, DeviceId::Null).unwrap()
+                })
+                .collect();
+            null::device().take_log();
+            executable.run(&args).unwrap();
+            let log = null::device().take_log();
+            let runs = log.iter().filter(|r| matches!(r, null::Request::Run(..))).count();
+            assert_eq!(runs, launches);
+        }
+    }
+}
