@@ -14,8 +14,10 @@ pub mod ir;
 mod lex;
 pub mod options;
 pub mod parse;
+pub mod passes;
 pub mod plan;
 pub mod print;
+pub mod rewrite;
 mod same;
 pub mod schema;
 #[cfg(test)]
@@ -29,5 +31,6 @@ pub use exec::{Bound, Executable};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};
 pub use parse::parse;
+pub use passes::{PassLog, optimize};
 pub use plan::{Plan, plan};
 pub use verify::verify;

@@ -65,6 +65,11 @@ impl Composed {
         (&self.outer, &self.inner)
     }
 
+    /// Whether an access moves along each axis, outer axes first.
+    pub fn moves(&self, access: usize) -> impl Iterator<Item = bool> + '_ {
+        self.maps[access].dims.iter().map(Option::is_some)
+    }
+
     /// The space and the steps of every access for buffers with these layouts, which have the shapes of the region.
     ///
     /// Axes along which every access steps evenly are merged. Outer axes are first sorted by the outputs' strides, so

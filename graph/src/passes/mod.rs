@@ -1,0 +1,186 @@
+//! The passes: a literal list. Each has a name, the reason for its place, and a numeric class; each takes a graph and
+//! gives the next one, and the result is verified before the next pass sees it.
+
+mod cse;
+mod dce;
+mod fold;
+mod fuse;
+#[cfg(test)]
+mod tests;
+
+pub use fuse::{Category, WhyNot};
+
+use crate::ir::Graph;
+use crate::options::{Options, PassSelection};
+use runtime::error::{Error, Result};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a pass may do to numbers. `exact` allows the first class only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// Every bit stays.
+    Bitwise,
+    /// Sums and products in another order, or another sign of zero.
+    Reassociating,
+    /// Fewer roundings.
+    Contracting,
+    /// Another formula for the same real number.
+    Approximating,
+}
+
+impl Class {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Bitwise => "bitwise",
+            Class::Reassociating => "reassociating",
+            Class::Contracting => "contracting",
+            Class::Approximating => "approximating",
+        }
+    }
+}
+
+/// One pass.
+pub struct Pass {
+    /// Its name for `without`, `only` and `stop after`.
+    pub name: &'static str,
+    /// Why it stands where it stands.
+    pub reason: &'static str,
+    /// What it may do to numbers.
+    pub class: Class,
+    /// The next graph.
+    pub run: fn(&Graph, &mut Record) -> Result<Graph>,
+}
+
+/// Every pass, in the order in which they run.
+pub static PASSES: &[Pass] = &[
+    Pass {
+        name: "fold",
+        reason: "first: what is computed from constants is a constant, and every later pass has less to read",
+        class: Class::Bitwise,
+        run: fold::run,
+    },
+    Pass {
+        name: "cse",
+        reason: "after folding, when equal constants are equal values; before dce, which takes what it leaves behind",
+        class: Class::Bitwise,
+        run: cse::run,
+    },
+    Pass {
+        name: "dce",
+        reason: "before fusing, so that nobody keeps a value alive that no result needs",
+        class: Class::Bitwise,
+        run: dce::run,
+    },
+    Pass {
+        name: "fuse",
+        reason: "last: a fused node is closed, no other pass looks into it",
+        class: Class::Bitwise,
+        run: fuse::run,
+    },
+];
+
+/// What one pass did.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The pass.
+    pub pass: &'static str,
+    /// Its class.
+    pub class: Class,
+    /// Nodes before it.
+    pub before: usize,
+    /// Nodes after it.
+    pub after: usize,
+    /// What it changed, one line each.
+    pub changes: Vec<String>,
+    /// Edges along which nothing was fused, and why.
+    pub why_not: Vec<WhyNot>,
+    /// Time that it took, verification included.
+    pub time: Duration,
+}
+
+/// What the passes did, in order.
+#[derive(Clone, Debug, Default)]
+pub struct PassLog {
+    /// One record for each pass that ran.
+    pub records: Vec<Record>,
+}
+
+impl PassLog {
+    /// Every edge along which nothing was fused.
+    pub fn why_not(&self) -> impl Iterator<Item = &WhyNot> {
+        self.records.iter().flat_map(|r| &r.why_not)
+    }
+}
+
+impl fmt::Display for PassLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for r in &self.records {
+            let (class, changes) = (r.class.name(), r.changes.len());
+            writeln!(
+                f,
+                "{} ({class}): {} nodes -> {}, {changes} changes, {:.0?}",
+                r.pass, r.before, r.after, r.time
+            )?;
+            r.changes.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            r.why_not.iter().try_for_each(|why| writeln!(f, "  not fused: {why}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The passes that options select, in order.
+pub fn selected(options: &Options) -> Result<Vec<&'static Pass>> {
+    let known = |name: &str| {
+        PASSES.iter().position(|p| p.name == name).ok_or_else(|| {
+            let names: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
+            Error::value(format!("there is no pass '{name}'")).hint(format!("passes are {}", names.join(", ")))
+        })
+    };
+    let mut chosen: Vec<bool> = vec![true; PASSES.len()];
+    match &options.passes {
+        PassSelection::All => {}
+        PassSelection::None => chosen.fill(false),
+        PassSelection::Only(names) => {
+            chosen.fill(false);
+            for name in names {
+                chosen[known(name)?] = true;
+            }
+        }
+        PassSelection::Without(names) => {
+            for name in names {
+                chosen[known(name)?] = false;
+            }
+        }
+        PassSelection::StopAfter(name) => chosen[known(name)? + 1..].fill(false),
+    }
+    let allowed = |p: &&Pass| (!options.exact || p.class == Class::Bitwise) && (options.fuse || p.name != "fuse");
+    Ok(PASSES.iter().zip(chosen).filter(|(_, c)| *c).map(|(p, _)| p).filter(allowed).collect())
+}
+
+/// Runs the selected passes and verifies after each.
+pub fn optimize(graph: Graph, options: &Options) -> Result<(Graph, PassLog)> {
+    let mut log = PassLog::default();
+    let mut graph = graph;
+    for pass in selected(options)? {
+        let start = Instant::now();
+        let mut record = Record {
+            pass: pass.name,
+            class: pass.class,
+            before: graph.walk().len(),
+            after: 0,
+            changes: Vec::new(),
+            why_not: Vec::new(),
+            time: Duration::ZERO,
+        };
+        let next = (pass.run)(&graph, &mut record)?;
+        crate::verify::verify(&next)
+            .map_err(|e| Error::internal(format!("after pass {}: {}", pass.name, e.message())))?;
+        record.after = next.walk().len();
+        record.time = start.elapsed();
+        log.records.push(record);
+        graph = next;
+    }
+    Ok((graph, log))
+}
