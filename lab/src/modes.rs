@@ -1,0 +1,103 @@
+//! The execution models that can be compared, as data: what each follows, what it stages, how its graphs are made.
+
+use graph::{Memory, Options, PassSelection};
+
+/// Where a mode decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Staging {
+    /// Nothing is staged; gradients by autograd hung on tensors.
+    Autograd,
+    /// The forward is traced with example inputs; its backward is derived; the optimiser stays eager.
+    Trace,
+    /// Nothing is staged; gradients by GradientTape.
+    Tape,
+    /// The whole step is staged.
+    Function,
+}
+
+/// One execution model.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// The real system whose semantics it has.
+    pub follows: &'static str,
+    /// What is staged.
+    pub staging: Staging,
+    /// Passes that its graphs go through; `None` where there is no graph.
+    pub passes: Option<Passes>,
+    /// How its plans get memory.
+    pub memory: Memory,
+    /// Whether buffers are bound once, so that a step decides nothing.
+    pub bound: bool,
+}
+
+/// Which passes a mode's compiler has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passes {
+    /// Everything, fusion included.
+    Full,
+    /// Everything but fusion: one kernel for each op, as Grappler leaves them.
+    Unfused,
+}
+
+/// Every mode, in report order. The first is what ratios and break-even refer to.
+pub const MODES: &[Mode] = &[
+    Mode {
+        name: "torch",
+        follows: "PyTorch eager",
+        staging: Staging::Autograd,
+        passes: None,
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
+        name: "torch.trace",
+        follows: "torch.jit.trace",
+        staging: Staging::Trace,
+        passes: Some(Passes::Full),
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
+        name: "tf",
+        follows: "TensorFlow 2 eager, GradientTape",
+        staging: Staging::Tape,
+        passes: None,
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
+        name: "tf.function",
+        follows: "tf.function",
+        staging: Staging::Function,
+        passes: Some(Passes::Unfused),
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
+        name: "static",
+        follows: "nobody: the ceiling of this substrate",
+        staging: Staging::Function,
+        passes: Some(Passes::Full),
+        memory: Memory::Arena,
+        bound: true,
+    },
+];
+
+impl Mode {
+    /// The mode with this name.
+    pub fn find(name: &str) -> Option<&'static Mode> {
+        MODES.iter().find(|m| m.name == name)
+    }
+
+    /// Compiler options of its graphs. `exact` keeps to bitwise passes.
+    pub fn options(&self, exact: bool) -> Options {
+        Options {
+            exact,
+            passes: if self.passes.is_some() { PassSelection::All } else { PassSelection::None },
+            fuse: self.passes == Some(Passes::Full),
+            memory: self.memory,
+        }
+    }
+}
