@@ -143,7 +143,7 @@ fn launch_direct(map: &MapKernel, shape: &Tensor, args: &[Arg]) -> Result<Tensor
     }
     let layout =
         Layout { shape: shape.layout().shape.clone(), strides: shape.layout().strides.clone(), offset: 0 };
-    Ok(Tensor::from_storage(storage, map.out, layout))
+    Ok(Tensor::from_parts(storage, map.out, layout, true))
 }
 
 /// Composes the program of an element-wise op for one axis; `None` where the rule does not allow these operands (the

@@ -108,6 +108,8 @@ struct Inner {
     dtype: DType,
     device: DeviceId,
     flags: AtomicU8,
+    /// Whether the layout is contiguous, found out once.
+    dense: bool,
     layout: Layout,
     payload: Payload,
     slot: Mutex<Option<Arc<dyn AutogradSlot>>>,
@@ -140,12 +142,20 @@ impl Tensor {
     /// A tensor over memory.
     #[inline]
     pub fn from_storage(storage: Arc<Storage>, dtype: DType, layout: Layout) -> Tensor {
+        let dense = layout.is_contiguous();
+        Tensor::from_parts(storage, dtype, layout, dense)
+    }
+
+    /// A tensor over memory whose layout is known to be contiguous or not.
+    #[inline]
+    pub(crate) fn from_parts(storage: Arc<Storage>, dtype: DType, layout: Layout, dense: bool) -> Tensor {
         let device = storage.device().id();
         Tensor(Arc::new(Inner {
             id: next_id(),
             dtype,
             device,
             flags: AtomicU8::new(0),
+            dense,
             layout,
             payload: Payload::Storage(storage),
             slot: Mutex::new(None),
@@ -159,6 +169,7 @@ impl Tensor {
             dtype,
             device,
             flags: AtomicU8::new(flags::TRACED),
+            dense: true,
             layout: Layout::contiguous(dims),
             payload: Payload::Traced(traced),
             slot: Mutex::new(None),
@@ -263,7 +274,7 @@ impl Tensor {
     /// Whether the elements lie row-major without gaps.
     #[inline]
     pub fn is_contiguous(&self) -> bool {
-        self.0.layout.is_contiguous()
+        self.0.dense
     }
     /// Element type and extents.
     #[inline]
