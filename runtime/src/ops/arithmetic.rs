@@ -3,7 +3,7 @@
 use super::rules::{Formula, finish, float_of, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Origin, Result};
-use crate::infer::{Infer, TensorType, Types, broadcast, promote};
+use crate::infer::{Infer, InferArg, TensorType, Types, broadcast, promote};
 use crate::lower::Lowering;
 use crate::samples::{ErrorSamples, Samples, host, tensor};
 use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
@@ -13,9 +13,14 @@ use kernels::DType;
 use kernels::loops::BinaryOp;
 use smallvec::smallvec;
 
+/// The two operands, without factors and modes.
+fn operands<'a>(c: &Infer<'a>) -> &'a [InferArg<'a>] {
+    &c.args[..c.args.len().min(2)]
+}
+
 /// Shape of the broadcast of all tensor operands, type of their promotion.
 pub(crate) fn infer_broadcast(c: &Infer) -> Result<Types> {
-    let dtype = promote(c.args)?;
+    let dtype = promote(operands(c))?;
     infer_broadcast_as(c, dtype)
 }
 
@@ -115,7 +120,7 @@ fn no_bool(c: &Infer) -> Result<Types> {
 
 /// Quotients of integers are f32 (torch's default type).
 fn infer_div(c: &Infer) -> Result<Types> {
-    let dtype = promote(c.args)?;
+    let dtype = promote(operands(c))?;
     let whole = rounding(c.host(2)?)? != BinaryOp::Div;
     if whole && dtype == DType::Bool {
         return Err(Error::dtype("whole division of bool tensors is not defined"));
