@@ -281,12 +281,11 @@ impl<'a> Steps<'a> {
         self.region(&[from], &[to], |r, n| Ok(SmallVec::from_slice(&[r.cast(n[0], dtype)])))
     }
 
-    /// c = a b.
-    pub fn gemm(&mut self, gemm: Gemm, a: &View, b: &View, c: &View) {
+    /// c = a b, then (where the product says so) a bias of n elements side by side.
+    pub fn gemm(&mut self, gemm: Gemm, a: &View, b: &View, c: &View, bias: Option<&View>) {
         let at = |v: &View| (v.slot, v.layout.offset * v.dtype.size());
-        self.lowered
-            .steps
-            .push(Step { kernel: Kernel::Gemm(gemm), buffers: [at(a), at(b), at(c)].into_iter().collect() });
+        let buffers = [at(a), at(b), at(c)].into_iter().chain(bias.map(at)).collect();
+        self.lowered.steps.push(Step { kernel: Kernel::Gemm(gemm), buffers });
     }
 }
 

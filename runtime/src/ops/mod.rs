@@ -7,6 +7,7 @@ mod create;
 mod extrema;
 mod join;
 mod movement;
+mod normal;
 mod power;
 mod product;
 mod reduction;
@@ -24,6 +25,7 @@ pub use create::*;
 pub use extrema::*;
 pub use join::*;
 pub use movement::*;
+pub use normal::*;
 pub use power::*;
 pub use product::*;
 pub use reduction::*;
@@ -52,6 +54,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     view::LIST,
     join::LIST,
     product::LIST,
+    normal::LIST,
     create::LIST,
     state::LIST,
 ];
