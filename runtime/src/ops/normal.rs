@@ -484,7 +484,7 @@ ops! {
     /// the reciprocal standard deviation of each row, in the accumulation type.
     LAYER_NORM = "layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05) -> (Tensor, Tensor, Tensor)" {
         infer: infer_layer_norm,
-        vjp: Vjp::Rule(Saves { inputs: 0b101, outputs: 0b110 }, layer_norm_gradients),
+        vjp: Vjp::Rule(Saves { inputs: 0b101, outputs: 0b110, ..Saves::NOTHING }, layer_norm_gradients),
         effect: Effect::Pure,
         cost: cost::per_input::<9>,
         lower: Lower::Loop(lower_layer_norm),

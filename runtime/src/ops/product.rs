@@ -305,7 +305,7 @@ ops! {
     /// x w^T + bias over the last dimension of x.
     LINEAR = "linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor" {
         infer: infer_linear,
-        vjp: Vjp::Rule(Saves::inputs(3), |c| {
+        vjp: Vjp::Rule(Saves { inputs: 3, ..Saves::FACTORS }, |c| {
             let (dy, dims) = (c.dy()?, c.input_dims(0)?);
             let mut out: Gradients = smallvec![
                 wanted(c, 0, || dy.matmul(c.input(1)?))?,
@@ -344,7 +344,7 @@ ops! {
     /// beta * self + alpha * (mat1 mat2); self broadcasts to the product.
     ADDMM = "addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor" {
         infer: infer_addmm,
-        vjp: Vjp::Rule(Saves::inputs(6), |c| {
+        vjp: Vjp::Rule(Saves { inputs: 6, ..Saves::FACTORS }, |c| {
             let (dy, beta, alpha) = (c.dy()?, c.host(3)?, c.host(4)?);
             Ok(smallvec![
                 wanted(c, 0, || times(dy.sum_to_size(&c.input_dims(0)?)?, beta))?,
