@@ -211,6 +211,11 @@ impl Builder {
         id
     }
 
+    /// Gives a closed block other results.
+    pub fn set_results(&mut self, block: BlockId, results: Vec<ValueId>) {
+        self.graph.blocks[block.0 as usize].results = results;
+    }
+
     /// Copies a node with its blocks from another graph; its outputs keep their types and names and enter the map.
     pub fn copy(&mut self, from: &Graph, node: NodeId, map: &mut ValueMap) -> Result<NodeId> {
         let operands = from.node(node).operands.iter().map(|o| map.operand(o)).collect::<Result<_>>()?;

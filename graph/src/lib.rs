@@ -10,6 +10,7 @@ pub mod build;
 pub mod exec;
 pub mod fused;
 pub mod host;
+pub mod interpret;
 pub mod ir;
 mod lex;
 pub mod options;
@@ -20,6 +21,7 @@ pub mod print;
 pub mod rewrite;
 mod same;
 pub mod schema;
+pub mod trace;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

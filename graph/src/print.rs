@@ -30,12 +30,8 @@ pub struct Names(HashMap<ValueId, String>);
 impl Names {
     /// Names every value that appears in the graph.
     pub fn of(graph: &Graph) -> Names {
-        let mut order = graph.params().to_vec();
-        for node in graph.walk() {
-            let node = graph.node(node);
-            order.extend(&node.outputs);
-            node.blocks.iter().for_each(|&b| order.extend(&graph.block(b).params));
-        }
+        let mut order = Vec::new();
+        in_order(graph, graph.body, &mut order);
         let mut taken: HashMap<&str, u32> = HashMap::new();
         order.iter().for_each(|&v| *taken.entry(&graph.value(v).name).or_default() += 1);
         let mut next = 0;
@@ -59,6 +55,18 @@ impl Names {
         match self.0.get(&value) {
             Some(name) => format!("%{name}"),
             None => format!("%?{}", value.0),
+        }
+    }
+}
+
+/// The values that a block and those inside it define, in the order of the text.
+fn in_order(graph: &Graph, block: BlockId, order: &mut Vec<ValueId>) {
+    order.extend(&graph.block(block).params);
+    for &node in &graph.block(block).nodes {
+        let Some(node) = graph.nodes.get(node.0 as usize) else { continue };
+        order.extend(&node.outputs);
+        for &inner in node.blocks.iter().filter(|b| graph.blocks.get(b.0 as usize).is_some()) {
+            in_order(graph, inner, order);
         }
     }
 }

@@ -92,7 +92,8 @@ fn literal(text: &str) -> Host {
     if let Ok(v) = text.parse::<f64>() {
         return Host::Scalar(Scalar::Float(v));
     }
-    if let Some(list) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+    let list = [('[', ']'), ('(', ')')].into_iter().find_map(|(a, b)| text.strip_prefix(a)?.strip_suffix(b));
+    if let Some(list) = list {
         return Host::Ints(list.split(',').filter_map(|v| v.trim().parse().ok()).collect());
     }
     Host::Str(text.trim_matches(['\'', '"']).into())

@@ -60,9 +60,10 @@ fn operands_must_fit_the_schema() {
     assert!(
         damaged(|g| {
             let id = node(g, "add");
-            g.nodes[id.0 as usize].operands.push(Operand::Host(Host::Scalar(Scalar::Int(1))));
+            let more = [1, 2].map(|v| Operand::Host(Host::Scalar(Scalar::Int(v))));
+        g.nodes[id.0 as usize].operands.extend(more);
         })
-        .contains("3 operands for the schema")
+        .contains("4 operands for the schema")
     );
 }
 

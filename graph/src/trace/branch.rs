@@ -1,0 +1,239 @@
+//! Control flow on tensors inside a traced program. Staged, a branch becomes an `if` node and a loop a `while` node, and
+//! what their blocks write (Variables, tensors in place) becomes more results of the node. Along an example, and outside
+//! of any trace, the host decides, which a tracer reports like any other look.
+
+use super::cells::Cell;
+use super::tracer::{Mode, Tracer, innermost};
+use crate::ir::{BlockId, NodeKind, Operand, Type, ValueId};
+use kernels::DType;
+use runtime::door::{self, Observe};
+use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::tensor::Tensor;
+use std::sync::Arc;
+
+/// `then` where the truth of `condition` (a bool of rank 0) holds, else `otherwise`; both return tensors of equal types.
+#[track_caller]
+pub fn cond(
+    condition: &Tensor,
+    then: impl FnOnce() -> Result<Vec<Tensor>>,
+    otherwise: impl FnOnce() -> Result<Vec<Tensor>>,
+) -> Result<Vec<Tensor>> {
+    let origin = Origin::caller();
+    check_condition(condition, origin)?;
+    match staging(condition) {
+        Some(tracer) => tracer.cond(condition, then, otherwise, origin),
+        None => match truth(condition, origin)? {
+            true => then(),
+            false => otherwise(),
+        },
+    }
+}
+
+/// Runs `body` on the carried tensors while `condition` of them holds; both see the values of the turn.
+#[track_caller]
+pub fn while_loop(
+    condition: impl Fn(&[Tensor]) -> Result<Tensor>,
+    body: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+    init: &[Tensor],
+) -> Result<Vec<Tensor>> {
+    let origin = Origin::caller();
+    if let Some(tracer) = innermost().filter(|t| t.mode() == Mode::Staged) {
+        return tracer.while_loop(&condition, &body, init, origin);
+    }
+    let mut carried = init.to_vec();
+    loop {
+        let holds = condition(&carried)?;
+        check_condition(&holds, origin)?;
+        if !truth(&holds, origin)? {
+            return Ok(carried);
+        }
+        carried = body(&carried)?;
+    }
+}
+
+fn truth(condition: &Tensor, origin: Origin) -> Result<bool> {
+    Ok(door::observe(condition, Observe::Truth, origin)?.item()?.to_bool())
+}
+
+fn check_condition(condition: &Tensor, origin: Origin) -> Result<()> {
+    match condition.dtype() == DType::Bool && condition.rank() == 0 {
+        true => Ok(()),
+        false => {
+            let message = format!("a condition must be a bool of rank 0, not {}", condition.tensor_type());
+            Err(Error::dtype(message).at(origin).hint("compare, then reduce with `any` or `all`"))
+        }
+    }
+}
+
+/// The tracer that stages a decision on this tensor.
+fn staging(condition: &Tensor) -> Option<Arc<Tracer>> {
+    let traced = condition.traced()?.tracer;
+    innermost().filter(|t| t.id() == traced && t.mode() == Mode::Staged)
+}
+
+fn differ(what: &str, a: &[Type], b: &[Type], origin: Origin) -> Error {
+    let show = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
+    Error::new(ErrorKind::Trace, format!("{what}: ({}) and ({})", show(a), show(b)))
+        .at(origin)
+        .hint("shapes and types must be equal; cast or reshape in one of them")
+}
+
+/// What one block did.
+struct Traced {
+    block: BlockId,
+    results: Vec<ValueId>,
+    /// Cells from outside whose value is another one now.
+    written: Vec<(u32, ValueId)>,
+}
+
+impl Tracer {
+    /// Records a block; outside of it every cell is as it was.
+    fn block(&self, params: &[Type], program: impl FnOnce(&[ValueId]) -> Result<Vec<Tensor>>) -> Result<Traced> {
+        let (block, values, before) = {
+            let mut state = self.state();
+            let block = state.builder.begin(params);
+            let values = state.builder.graph().block(block).params.clone();
+            (block, values, state.cells.clone())
+        };
+        let outcome = program(&values);
+        let mut state = self.state();
+        let mut results = Vec::new();
+        let outcome = outcome.and_then(|tensors| {
+            for tensor in &tensors {
+                let cell = self.cell(&mut state, tensor)?;
+                results.push(state.read(cell)?);
+            }
+            Ok(())
+        });
+        let captured = state.captures();
+        let mut written = Vec::new();
+        for (at, cell) in state.cells.iter().enumerate() {
+            let first = before.get(at).map(|c: &Cell| c.value);
+            let first = first.or_else(|| captured.iter().find(|(c, _)| *c == at as u32).map(|(_, param)| *param));
+            if cell.view.is_none() && first.is_some_and(|first| first != cell.value) {
+                written.push((at as u32, cell.value));
+            }
+        }
+        state.builder.end(results.clone());
+        state.cells[..before.len()].clone_from_slice(&before);
+        for (cell, param) in captured.into_iter().filter(|(c, _)| *c as usize >= before.len()) {
+            state.cells[cell as usize].value = param;
+        }
+        outcome?;
+        Ok(Traced { block, results, written })
+    }
+
+    fn cond(
+        &self,
+        condition: &Tensor,
+        then: impl FnOnce() -> Result<Vec<Tensor>>,
+        otherwise: impl FnOnce() -> Result<Vec<Tensor>>,
+        origin: Origin,
+    ) -> Result<Vec<Tensor>> {
+        let operand = {
+            let mut state = self.state();
+            let cell = self.cell(&mut state, condition)?;
+            Operand::Value(state.read(cell)?)
+        };
+        let blocks = [self.block(&[], |_| then())?, self.block(&[], |_| otherwise())?];
+        let mut state = self.state();
+        let mut written: Vec<u32> = blocks.iter().flat_map(|b| b.written.iter().map(|(c, _)| *c)).collect();
+        written.sort_unstable();
+        written.dedup();
+        let mut types: Vec<Vec<Type>> = Vec::new();
+        for block in &blocks {
+            let mut results = block.results.clone();
+            for &cell in &written {
+                let inside = block.written.iter().find(|(c, _)| *c == cell).map(|(_, value)| *value);
+                results.push(inside.unwrap_or(state.cells[cell as usize].value));
+            }
+            types.push(results.iter().map(|&v| state.builder.graph().ty(v).clone()).collect());
+            state.builder.set_results(block.block, results);
+        }
+        if types[0] != types[1] {
+            return Err(differ("the branches return different types", &types[0], &types[1], origin));
+        }
+        let ids = blocks.iter().map(|b| b.block).collect();
+        let node = state.builder.node(NodeKind::If, vec![operand], ids, &types[0], Some(origin));
+        let outputs = state.builder.outputs(node).to_vec();
+        let (returned, new) = outputs.split_at(outputs.len() - written.len());
+        for (&cell, &value) in written.iter().zip(new) {
+            state.write(cell, value, origin)?;
+        }
+        returned.iter().map(|&value| self.wrap(&mut state, value, condition.device(), origin)).collect()
+    }
+
+    fn while_loop(
+        &self,
+        condition: &impl Fn(&[Tensor]) -> Result<Tensor>,
+        body: &impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+        init: &[Tensor],
+        origin: Origin,
+    ) -> Result<Vec<Tensor>> {
+        let devices: Vec<_> = init.iter().map(Tensor::device).collect();
+        let mut carried: Vec<Type> = init.iter().map(|t| Type::Tensor(t.tensor_type())).collect();
+        // Which state the body writes is known after it was recorded once; it is carried, so the blocks that stay are
+        // recorded when the set no longer grows.
+        let mut written: Vec<u32> = Vec::new();
+        let (test, turn) = loop {
+            carried.truncate(init.len());
+            {
+                let state = self.state();
+                carried.extend(written.iter().map(|&c| state.builder.graph().ty(state.cells[c as usize].value).clone()));
+            }
+            let enter = |values: &[ValueId]| -> Result<Vec<Tensor>> {
+                let mut state = self.state();
+                for (&cell, &value) in written.iter().zip(&values[init.len()..]) {
+                    state.write(cell, value, origin)?;
+                }
+                let turn = values[..init.len()].iter().zip(&devices);
+                turn.map(|(&v, &device)| self.wrap(&mut state, v, device, origin)).collect()
+            };
+            let test = self.block(&carried, |values| {
+                let holds = condition(&enter(values)?)?;
+                check_condition(&holds, origin)?;
+                Ok(vec![holds])
+            })?;
+            let given = self.state().builder.graph().block(test.block).params[init.len()..].to_vec();
+            let entered = |cell: &u32| written.iter().position(|w| w == cell).and_then(|k| given.get(k)).copied();
+            if test.written.iter().any(|(cell, value)| entered(cell) != Some(*value)) {
+                return Err(Error::new(ErrorKind::Trace, "the condition of a loop writes state")
+                    .at(origin)
+                    .hint("write it in the body"));
+            }
+            let turn = self.block(&carried, |values| body(&enter(values)?))?;
+            let grown: Vec<u32> = turn.written.iter().map(|(c, _)| *c).filter(|c| !written.contains(c)).collect();
+            if grown.is_empty() {
+                break (test, turn);
+            }
+            written.extend(grown);
+            written.sort_unstable();
+            written.dedup();
+        };
+        let mut state = self.state();
+        let mut results = turn.results.clone();
+        for &cell in &written {
+            let inside = turn.written.iter().find(|(c, _)| *c == cell).map(|(_, value)| *value);
+            results.push(inside.ok_or_else(|| Error::internal("carried state that the body does not write"))?);
+        }
+        let types: Vec<Type> = results.iter().map(|&v| state.builder.graph().ty(v).clone()).collect();
+        if types != carried {
+            return Err(differ("the body of a loop returns other types than it is given", &types, &carried, origin));
+        }
+        state.builder.set_results(turn.block, results);
+        let mut operands = Vec::new();
+        for tensor in init {
+            let cell = self.cell(&mut state, tensor)?;
+            operands.push(Operand::Value(state.read(cell)?));
+        }
+        operands.extend(written.iter().map(|&c| Operand::Value(state.cells[c as usize].value)));
+        let blocks = vec![test.block, turn.block];
+        let node = state.builder.node(NodeKind::While, operands, blocks, &carried, Some(origin));
+        let outputs = state.builder.outputs(node).to_vec();
+        let (returned, new) = outputs.split_at(init.len());
+        for (&cell, &value) in written.iter().zip(new) {
+            state.write(cell, value, origin)?;
+        }
+        returned.iter().zip(devices).map(|(&v, device)| self.wrap(&mut state, v, device, origin)).collect()
+    }
+}

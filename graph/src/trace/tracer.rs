@@ -1,0 +1,567 @@
+//! The tracer: an interpreter of the door that adds nodes instead of computing.
+
+use super::cells::{Cell, View, hosts, view_layout};
+use super::scatter::scatter;
+use super::{Frozen, Recording, Source, Spec, Warning};
+use crate::build::Builder;
+use crate::interpret;
+use crate::ir::{InputRole, NodeKind, Operand, Type, ValueId};
+use kernels::Layout;
+use runtime::callable::Callable;
+use runtime::device::DeviceId;
+use runtime::door::{self, Interpreter, Observe, Outputs, Scope};
+use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::infer::TensorType;
+use runtime::profile::{self, Bucket};
+use runtime::table::{Effect, OpDef};
+use runtime::tensor::{Payload, Tensor, Traced};
+use runtime::value::{Arg, Host};
+use runtime::variable::Variable;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Whether there are examples.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Along example values: looks are answered, with a warning.
+    Along,
+    /// Without values: looks are errors.
+    Staged,
+}
+
+thread_local! {
+    static ACTIVE: RefCell<Vec<Arc<Tracer>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether a tracer is recording on this thread.
+pub fn is_tracing() -> bool {
+    ACTIVE.with_borrow(|a| !a.is_empty())
+}
+
+/// The tracer that was last put to work on this thread.
+pub(super) fn innermost() -> Option<Arc<Tracer>> {
+    ACTIVE.with_borrow(|a| a.last().cloned())
+}
+
+/// While it lives, the tracer counts as recording on this thread and sees every operation.
+pub struct Active {
+    id: u64,
+    _scope: Scope,
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        ACTIVE.with_borrow_mut(|a| a.retain(|tracer| tracer.id != self.id));
+    }
+}
+
+/// Records operations as nodes of one graph.
+pub struct Tracer {
+    id: u64,
+    mode: Mode,
+    me: Weak<Tracer>,
+    state: Mutex<State>,
+}
+
+/// What identifies a tensor in memory.
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
+    storage: usize,
+    offset: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+    dtype: kernels::DType,
+}
+
+/// What a tracer has recorded so far.
+pub(super) struct State {
+    pub(super) builder: Builder,
+    mode: Mode,
+    pub(super) cells: Vec<Cell>,
+    /// Cell of each input; the input's own value is its parameter.
+    inputs: Vec<(u32, Source)>,
+    places: HashMap<Place, u32>,
+    variables: HashMap<u64, u32>,
+    examples: HashMap<ValueId, Tensor>,
+    warnings: Vec<Warning>,
+}
+
+impl Tracer {
+    /// A tracer with an empty graph.
+    pub fn new(name: &str, mode: Mode) -> Arc<Tracer> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let state = State {
+            builder: Builder::new(name),
+            mode,
+            cells: Vec::new(),
+            inputs: Vec::new(),
+            places: HashMap::new(),
+            variables: HashMap::new(),
+            examples: HashMap::new(),
+            warnings: Vec::new(),
+        };
+        Arc::new_cyclic(|me| Tracer {
+            id: NEXT.fetch_add(1, Relaxed),
+            mode,
+            me: me.clone(),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its number, which its traced tensors carry.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it has examples.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Records every operation of this thread until the guard drops.
+    pub fn activate(self: &Arc<Self>) -> Active {
+        ACTIVE.with_borrow_mut(|a| a.push(self.clone()));
+        Active { id: self.id, _scope: door::enter(self.clone()) }
+    }
+
+    /// A constant of the graph.
+    pub fn constant(&self, tensor: &Tensor, origin: Origin) -> Result<Tensor> {
+        let mut state = self.state();
+        let value = state.constant(tensor.clone(), origin);
+        self.wrap(&mut state, value, tensor.device(), origin)
+    }
+
+    /// Nodes of the graph's body so far.
+    pub(crate) fn body_nodes(&self) -> usize {
+        self.state().builder.graph().main().nodes.len()
+    }
+
+    /// A tensor object for a value of the graph.
+    pub(super) fn wrap(&self, state: &mut State, value: ValueId, device: DeviceId, origin: Origin) -> Result<Tensor> {
+        let ty = state.builder.graph().tensor_type(value)?.clone();
+        let layout = Layout::contiguous(&ty.constant_dims()?);
+        let cell = state.new_cell(Cell { value, version: 0, view: None, dtype: ty.dtype, layout, device });
+        Ok(self.tensor(state, cell, origin))
+    }
+
+    /// A new argument of the graph.
+    #[track_caller]
+    pub fn argument(&self, spec: &Spec) -> Result<Tensor> {
+        let origin = Origin::caller();
+        let mut state = self.state();
+        let dims = spec.ty.constant_dims()?;
+        let at = state.inputs.len();
+        let example = match self.mode {
+            Mode::Along => Some(spec.example.clone().ok_or_else(|| Error::value("an argument without example"))?),
+            Mode::Staged => None,
+        };
+        let layout = Layout::contiguous(&dims);
+        let cell = state.input(&spec.ty, spec.device, layout, Source::Argument(at), &spec.name, example);
+        Ok(self.tensor(&state, cell, origin))
+    }
+
+    /// The tensor object that stands for a cell.
+    fn tensor(&self, state: &State, cell: u32, origin: Origin) -> Tensor {
+        let info = &state.cells[cell as usize];
+        let example = state.examples.get(&info.value).cloned();
+        let traced = Traced { tracer: self.id, value: cell, example, origin };
+        Tensor::from_traced(traced, info.dtype, &info.layout.shape, info.device)
+    }
+
+    /// The cell of a tensor: its own, or that of a capture.
+    pub(super) fn cell(&self, state: &mut State, tensor: &Tensor) -> Result<u32> {
+        match tensor.payload() {
+            Payload::Traced(traced) if traced.tracer == self.id => Ok(traced.value),
+            Payload::Traced(traced) if !ACTIVE.with_borrow(|a| a.iter().any(|t| t.id == traced.tracer)) => {
+                Err(runtime::tensor::escaped(traced))
+            }
+            Payload::Traced(_) => Ok(state.capture(tensor, tensor.id() as usize)),
+            Payload::Storage(storage) => Ok(state.capture(tensor, Arc::as_ptr(storage) as usize)),
+        }
+    }
+
+    fn operands(&self, state: &mut State, args: &[Arg]) -> Result<Vec<Operand>> {
+        let mut operands = Vec::with_capacity(args.len());
+        for &arg in args {
+            operands.push(match arg {
+                Arg::Tensor(t) => {
+                    let cell = self.cell(state, t)?;
+                    Operand::Value(state.read(cell)?)
+                }
+                Arg::Tensors(list) => {
+                    let mut values = Vec::with_capacity(list.len());
+                    for t in list {
+                        let cell = self.cell(state, t)?;
+                        values.push(state.read(cell)?);
+                    }
+                    Operand::Values(values)
+                }
+                host => Operand::Host(Host::of(host).expect("invariant: tensors are handled above")),
+            });
+        }
+        Ok(operands)
+    }
+
+    /// The cell of the Variable that an op of state names.
+    fn variable(&self, state: &mut State, args: &[Arg], id_at: usize) -> Result<u32> {
+        let id = match args.get(id_at) {
+            Some(Arg::Int(id)) => *id as u64,
+            _ => return Err(Error::internal("an op of state names no variable")),
+        };
+        if let Some(&cell) = state.variables.get(&id) {
+            return Ok(cell);
+        }
+        let variable = Variable::find(id).ok_or_else(|| Error::value("the variable no longer exists"))?;
+        let current = variable.current();
+        let example = (self.mode == Mode::Along).then(|| current.clone());
+        let layout = Layout::contiguous(current.shape());
+        let name = variable.name().to_string();
+        let ty = variable.tensor_type().clone();
+        let cell = state.input(&ty, current.device(), layout, Source::Variable(variable), &name, example);
+        state.builder.set_role(state.inputs.len() - 1, InputRole::State);
+        state.variables.insert(id, cell);
+        Ok(cell)
+    }
+
+    /// Ends recording; the results become the graph's.
+    pub(crate) fn finish(&self, results: &[Tensor]) -> Result<Recording> {
+        let mut state = self.state();
+        let mut values = Vec::with_capacity(results.len());
+        for result in results {
+            let cell = self.cell(&mut state, result)?;
+            values.push(state.read(cell)?);
+        }
+        let builder = std::mem::replace(&mut state.builder, Builder::new(""));
+        let examples = values.iter().filter_map(|v| state.examples.get(v).cloned()).collect();
+        let inputs = std::mem::take(&mut state.inputs);
+        let mut finished = Finished { builder, values, write_backs: Vec::new(), sources: Vec::new() };
+        finished.write_back(&inputs, &state.cells);
+        let (variables, places) = (std::mem::take(&mut state.variables), std::mem::take(&mut state.places));
+        drop((variables, places));
+        state.examples.clear();
+        finished.sources = inputs.into_iter().map(|(_, source)| source).collect();
+        let graph = finished.builder.finish(finished.values, finished.write_backs);
+        Ok(Recording { graph, sources: finished.sources, warnings: std::mem::take(&mut state.warnings), examples })
+    }
+}
+
+struct Finished {
+    builder: Builder,
+    values: Vec<ValueId>,
+    write_backs: Vec<(usize, usize)>,
+    sources: Vec<Source>,
+}
+
+impl Finished {
+    /// Every input whose cell has another value now is state; its value is a result.
+    fn write_back(&mut self, inputs: &[(u32, Source)], cells: &[Cell]) {
+        for (i, (cell, _)) in inputs.iter().enumerate() {
+            let (first, last) = (self.builder.graph().params()[i], cells[*cell as usize].value);
+            if first != last {
+                self.builder.set_role(i, InputRole::State);
+                self.write_backs.push((i, self.values.len()));
+                self.values.push(last);
+            }
+        }
+    }
+}
+
+impl State {
+    fn input(
+        &mut self,
+        ty: &TensorType,
+        device: DeviceId,
+        layout: Layout,
+        source: Source,
+        name: &str,
+        example: Option<Tensor>,
+    ) -> u32 {
+        let role = match source {
+            Source::Argument(_) => InputRole::Argument,
+            Source::Tensor(_) | Source::Variable(_) => InputRole::Captured,
+        };
+        let value = self.builder.input(Type::Tensor(ty.clone()), role, name);
+        if let Some(example) = example {
+            self.examples.insert(value, example);
+        }
+        let cell = self.new_cell(Cell { value, version: 0, view: None, dtype: ty.dtype, layout, device });
+        self.inputs.push((cell, source));
+        cell
+    }
+
+    fn new_cell(&mut self, cell: Cell) -> u32 {
+        self.cells.push(cell);
+        self.cells.len() as u32 - 1
+    }
+
+    /// Cell and parameter of each input.
+    pub(super) fn captures(&self) -> Vec<(u32, ValueId)> {
+        let params = self.builder.graph().params();
+        self.inputs.iter().zip(params).map(|((cell, _), &param)| (*cell, param)).collect()
+    }
+
+    /// The input for a tensor of the surroundings.
+    fn capture(&mut self, tensor: &Tensor, storage: usize) -> u32 {
+        let layout = tensor.layout();
+        let place = Place {
+            storage,
+            offset: layout.offset,
+            shape: layout.shape.to_vec(),
+            strides: layout.strides.to_vec(),
+            dtype: tensor.dtype(),
+        };
+        if let Some(&cell) = self.places.get(&place) {
+            return cell;
+        }
+        let example = (self.mode == Mode::Along).then(|| tensor.clone());
+        let ty = tensor.tensor_type();
+        let source = Source::Tensor(tensor.clone());
+        let cell = self.input(&ty, tensor.device(), layout.clone(), source, "", example);
+        self.places.insert(place, cell);
+        cell
+    }
+
+    /// The present value of a cell; a view of a base that was written is taken anew.
+    pub(super) fn read(&mut self, cell: u32) -> Result<ValueId> {
+        // From the cell down to its base, then back up.
+        let mut chain = vec![cell];
+        while let Some(view) = &self.cells[chain[chain.len() - 1] as usize].view {
+            chain.push(view.base);
+        }
+        for &at in chain.iter().rev() {
+            let Some(view) = self.cells[at as usize].view.clone() else { continue };
+            let base = &self.cells[view.base as usize];
+            let (value, version) = (base.value, base.version);
+            if view.seen != version {
+                let value = self.emit1(view.op, view.operands(value), view.origin)?;
+                let cell = &mut self.cells[at as usize];
+                cell.value = value;
+                cell.version += 1;
+                cell.view = Some(View { seen: version, ..view });
+            }
+        }
+        Ok(self.cells[cell as usize].value)
+    }
+
+    /// Gives a cell another value, and the cells that it looks at.
+    pub(super) fn write(&mut self, cell: u32, value: ValueId, origin: Origin) -> Result<()> {
+        let (mut at, mut value) = (cell, value);
+        loop {
+            let written = &mut self.cells[at as usize];
+            written.value = value;
+            written.version += 1;
+            let Some(view) = written.view.clone() else { return self.alone(at, origin) };
+            let shape = written.layout.shape.clone();
+            let base = &self.cells[view.base as usize];
+            let (old, dims, dtype, version) = (base.value, base.layout.shape.clone(), base.dtype, base.version);
+            let layout = view
+                .layout(dtype, &Layout::contiguous(&dims), &shape)
+                .ok_or_else(|| Error::internal("a dense tensor has no such view").in_op(view.op.name))?;
+            value = scatter(self, old, &dims, &layout, value, origin)?;
+            // The base's version is about to grow by one; this view has already seen it.
+            self.cells[at as usize].view = Some(View { seen: version + 1, ..view.clone() });
+            at = view.base;
+        }
+    }
+
+    /// A written capture must not share its memory with another capture: what that one would see is not tracked.
+    fn alone(&self, cell: u32, origin: Origin) -> Result<()> {
+        let place = |c: u32| self.places.iter().find(|(_, at)| **at == c).map(|(p, _)| p.storage);
+        let Some(storage) = place(cell) else { return Ok(()) };
+        if self.places.iter().any(|(p, &other)| p.storage == storage && other != cell) {
+            return Err(Error::new(
+                ErrorKind::Trace,
+                "a captured tensor is written that shares its memory with another captured tensor",
+            )
+            .at(origin)
+            .hint("make the view inside the traced function"));
+        }
+        Ok(())
+    }
+
+    /// Adds an op; along an example, the op also runs.
+    fn emit(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<Vec<ValueId>> {
+        let example = match self.mode {
+            Mode::Along => Some(interpret::bind_operands(op, &operands, origin, |v| {
+                self.examples.get(&v).cloned().ok_or_else(|| Error::internal("a value without example"))
+            })?),
+            Mode::Staged => None,
+        };
+        let outputs = self.builder.op(op, operands, Some(origin))?;
+        if let Some(example) = example {
+            self.examples.extend(outputs.iter().copied().zip(example));
+        }
+        Ok(outputs)
+    }
+
+    pub(super) fn emit1(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<ValueId> {
+        let outputs = self.emit(op, operands, origin)?;
+        outputs.first().copied().ok_or_else(|| Error::internal("no output").in_op(op.name))
+    }
+
+    pub(super) fn constant(&mut self, tensor: Tensor, origin: Origin) -> ValueId {
+        let value = self.builder.constant(tensor.clone(), Some(origin));
+        if self.mode == Mode::Along {
+            self.examples.insert(value, tensor);
+        }
+        value
+    }
+
+    /// The device of a value, as far as cells tell; constants go there.
+    pub(super) fn device_of(&self, value: ValueId) -> DeviceId {
+        self.cells.iter().rev().find(|c| c.value == value).map_or(DeviceId::Cpu, |c| c.device)
+    }
+
+    fn device(&self, cells: impl IntoIterator<Item = u32>, args: &[Arg]) -> Result<DeviceId> {
+        if let Some(cell) = cells.into_iter().next() {
+            return Ok(self.cells[cell as usize].device);
+        }
+        match args.last() {
+            Some(Arg::Str(name)) => DeviceId::parse(name),
+            _ => Ok(DeviceId::Cpu),
+        }
+    }
+}
+
+impl Interpreter for Tracer {
+    fn name(&self) -> &'static str {
+        "tracer"
+    }
+
+    fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
+        let _record = profile::timed(Bucket::Record);
+        let _no_grad = door::no_grad();
+        let mut state = self.state();
+        if op.effect == Effect::Read {
+            let source = self.variable(&mut state, args, 1)?;
+            // What was read does not change when the variable does: the read is a cell of its own.
+            let read = Cell { version: 0, view: None, ..state.cells[source as usize].clone() };
+            let cell = state.new_cell(read);
+            return Ok(Outputs::from_buf([self.tensor(&state, cell, origin)]));
+        }
+        let operands = self.operands(&mut state, args)?;
+        let first = args.iter().flat_map(|a| a.tensors()).next();
+        let first = first.map(|t| self.cell(&mut state, t)).transpose()?;
+        let device = state.device(first, args)?;
+        let outputs = state.emit(op, operands, origin)?;
+        let mut tensors = Outputs::new();
+        for value in outputs {
+            let ty = state.builder.graph().tensor_type(value)?.clone();
+            let dims = ty.constant_dims()?;
+            let mut cell =
+                Cell { value, version: 0, view: None, dtype: ty.dtype, layout: Layout::contiguous(&dims), device };
+            if let (Effect::View(0), Some(base), Some(rest)) = (op.effect, first, hosts(args)) {
+                let info = &state.cells[base as usize];
+                if let Some(layout) = view_layout(op, &rest, info.dtype, &info.layout, &dims) {
+                    cell.layout = layout;
+                    cell.view = Some(View { base, op, rest, seen: info.version, origin });
+                }
+            }
+            let cell = state.new_cell(cell);
+            tensors.push(self.tensor(&state, cell, origin));
+        }
+        Ok(tensors)
+    }
+
+    fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
+        let mut state = self.state();
+        let cell = self.cell(&mut state, tensor)?;
+        let value = state.read(cell)?;
+        let ty = tensor.tensor_type();
+        match state.examples.get(&value).cloned() {
+            Some(example) => {
+                let frozen = match what {
+                    Observe::Values => Frozen::Value,
+                    Observe::Truth => Frozen::Branch,
+                };
+                state.warnings.push(Warning { frozen, ty, origin });
+                Ok(example)
+            }
+            None => {
+                let (what, hint) = match what {
+                    Observe::Values => ("the values", "compute with tensor operations, or return the tensor and read it outside"),
+                    Observe::Truth => ("the truth", "use `cond` or `while_loop`, or decide outside"),
+                };
+                let message = format!("{what} of {ty} are not known while the function is staged");
+                Err(Error::new(ErrorKind::Trace, message).hint(hint).at(origin))
+            }
+        }
+    }
+
+    fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
+        let _record = profile::timed(Bucket::Record);
+        let _no_grad = door::no_grad();
+        let mut state = self.state();
+        if op.effect == Effect::Write {
+            let target = self.variable(&mut state, args, 2)?;
+            let Some(Arg::Tensor(new)) = args.get(1) else {
+                return Err(Error::internal("an assignment without value").in_op(op.name));
+            };
+            let new = self.cell(&mut state, new)?;
+            let value = state.read(new)?;
+            return state.write(target, value, origin);
+        }
+        let Some(Arg::Tensor(target)) = args.first() else {
+            return Err(Error::value("an in-place operation needs a tensor to write to").in_op(op.name));
+        };
+        let operands = self.operands(&mut state, args)?;
+        let target_cell = self.cell(&mut state, target)?;
+        let value = state.emit1(op, operands, origin)?;
+        let ty = state.builder.graph().tensor_type(value)?.clone();
+        if ty != target.tensor_type() {
+            let message = format!("the result {ty} does not fit into {}", target.tensor_type());
+            return Err(Error::new(ErrorKind::InPlace, message));
+        }
+        state.write(target_cell, value, origin)
+    }
+
+    fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
+        let types: Vec<TensorType> = args.iter().map(Tensor::tensor_type).collect();
+        let types = match callable.infer(&types) {
+            Ok(types) => types,
+            // A region whose types are not known before it runs is recorded by running it.
+            Err(e) if e.kind() == ErrorKind::Trace => {
+                let me = self.me.upgrade().expect("invariant: the door holds the tracer that it calls");
+                let _scope = door::enter(me);
+                return callable.run(args);
+            }
+            Err(e) => return Err(e),
+        };
+        let _no_grad = door::no_grad();
+        let mut state = self.state();
+        let mut values = Vec::with_capacity(args.len());
+        for arg in args {
+            let cell = self.cell(&mut state, arg)?;
+            values.push(state.read(cell)?);
+        }
+        let device = match args.first() {
+            Some(first) => first.device(),
+            None => DeviceId::Cpu,
+        };
+        let examples: Option<Vec<Tensor>> = values.iter().map(|v| state.examples.get(v).cloned()).collect();
+        let examples = match (self.mode, examples) {
+            (Mode::Along, Some(args)) => Some(door::call(callable, &args, origin)?),
+            (Mode::Along | Mode::Staged, _) => None,
+        };
+        let operands = values.into_iter().map(Operand::Value).collect();
+        let graph_types: Vec<Type> = types.iter().cloned().map(Type::Tensor).collect();
+        let node =
+            state.builder.node(NodeKind::Call(callable.clone()), operands, Vec::new(), &graph_types, Some(origin));
+        let outputs = state.builder.outputs(node).to_vec();
+        if let Some(examples) = examples {
+            state.examples.extend(outputs.iter().copied().zip(examples));
+        }
+        let mut tensors = Outputs::new();
+        for (value, ty) in outputs.into_iter().zip(types) {
+            debug_assert_eq!(state.builder.graph().ty(value), &Type::Tensor(ty));
+            tensors.push(self.wrap(&mut state, value, device, origin)?);
+        }
+        Ok(tensors)
+    }
+}
