@@ -1,6 +1,9 @@
 //! Programs that the tests of the CUDA text share: every function of the loop language on every type that has it, and
 //! the shapes of programs that real ops lower to.
 
+#[allow(dead_code)]
+pub mod shim;
+
 use kernels::DType;
 use kernels::dtype::Scalar;
 use kernels::loops::{
