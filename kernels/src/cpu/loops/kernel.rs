@@ -36,6 +36,17 @@ pub(crate) trait Body {
     const ARITY: usize;
     /// Whether a last partial chunk is better done as a whole chunk on copies than point by point.
     const COSTLY: bool;
+    /// Whether some operands are rare enough to be done one by one after the others.
+    const RARE: bool = false;
+    /// Whether this first operand is.
+    #[inline(always)]
+    fn is_rare(_: Self::A) -> bool {
+        false
+    }
+    /// The value for such an operand.
+    fn rare(_: Self::A, otherwise: Self::R) -> Self::R {
+        otherwise
+    }
     /// The value at one point.
     fn apply<T: Target>(a: Self::A, b: Self::B, c: Self::C) -> Self::R;
 }
@@ -136,6 +147,17 @@ unsafe fn chunk<K: Body, T: Target>(dst: *mut K::R, a: *const K::A, b: *const K:
         for i in 0..CHUNK {
             to.add(i).write(K::apply::<T>(x[i], y[i], z[i]));
         }
+        if K::RARE {
+            // Only the rare operands themselves take the other way: a value may not depend on its neighbours.
+            let any = x.iter().fold(false, |any, &x| any | K::is_rare(x));
+            if any {
+                for i in 0..CHUNK {
+                    if K::is_rare(x[i]) {
+                        to.add(i).write(K::rare(x[i], *to.add(i)));
+                    }
+                }
+            }
+        }
         (dst as *mut [K::R; CHUNK]).write_unaligned(out.assume_init());
     }
 }
@@ -202,6 +224,31 @@ macro_rules! kernel {
     ($isa:expr, costly |$a:ident: $A:ty| -> $R:ty $body:block) => {
         kernel!(@body $isa, 1, true, $a, $A, _, u8, _, u8, $R, $body)
     };
+    ($isa:expr, costly |$a:ident: $A:ty| -> $R:ty $body:block, $is_rare:ident => $rare:ident) => {{
+        struct K;
+        impl $crate::cpu::loops::kernel::Body for K {
+            type A = $A;
+            type B = u8;
+            type C = u8;
+            type R = $R;
+            const ARITY: usize = 1;
+            const COSTLY: bool = true;
+            const RARE: bool = true;
+            #[inline(always)]
+            fn is_rare(a: $A) -> bool {
+                a.$is_rare()
+            }
+            #[cold]
+            fn rare(a: $A, _: $R) -> $R {
+                a.$rare()
+            }
+            #[inline(always)]
+            fn apply<T: $crate::cpu::isa::Target>($a: $A, _: u8, _: u8) -> $R {
+                $body
+            }
+        }
+        $crate::cpu::loops::kernel::kernel_of::<K>($isa)
+    }};
     ($isa:expr, |$a:ident: $A:ty| -> $R:ty $body:block) => {
         kernel!(@body $isa, 1, false, $a, $A, _, u8, _, u8, $R, $body)
     };

@@ -22,6 +22,12 @@ mod tests;
 
 pub use compile::CompileError;
 
+/// The kernels themselves, for the tests of `cpu::math`.
+#[cfg(test)]
+pub(super) mod kernels_for_tests {
+    pub(crate) use super::tables::{binary, unary};
+}
+
 use super::isa::{Isa, isa};
 use super::threads::Pool;
 use crate::dtype::Scalar;

@@ -1,63 +1,66 @@
-//! The elementary functions by the standard library, one point at a time.
+//! The elementary functions of f64 by the standard library, one point at a time.
+
 use super::Real;
 use crate::cpu::isa::Target;
 
-macro_rules! imp {
-    ($t:ident) => {
-        impl Real for $t {
-            fn exp<T: Target>(self) -> Self {
-                self.exp()
-            }
-            fn exp2<T: Target>(self) -> Self {
-                self.exp2()
-            }
-            fn expm1<T: Target>(self) -> Self {
-                self.exp_m1()
-            }
-            fn log<T: Target>(self) -> Self {
-                self.ln()
-            }
-            fn log2<T: Target>(self) -> Self {
-                self.log2()
-            }
-            fn log10<T: Target>(self) -> Self {
-                self.log10()
-            }
-            fn log1p<T: Target>(self) -> Self {
-                self.ln_1p()
-            }
-            fn sin<T: Target>(self) -> Self {
-                self.sin()
-            }
-            fn cos<T: Target>(self) -> Self {
-                self.cos()
-            }
-            fn tan<T: Target>(self) -> Self {
-                self.tan()
-            }
-            fn atan<T: Target>(self) -> Self {
-                self.atan()
-            }
-            fn tanh<T: Target>(self) -> Self {
-                self.tanh()
-            }
-            fn erf<T: Target>(self) -> Self {
-                libm::erf(self as f64) as $t
-            }
-            fn erfc<T: Target>(self) -> Self {
-                libm::erfc(self as f64) as $t
-            }
-            fn sigmoid<T: Target>(self) -> Self {
-                1.0 / (1.0 + (-self).exp())
-            }
-            fn pow<T: Target>(self, e: Self) -> Self {
-                self.powf(e)
-            }
-            fn atan2<T: Target>(self, x: Self) -> Self {
-                self.atan2(x)
-            }
+macro_rules! library {
+    ($($name:ident = $function:expr;)*) => {$(
+        #[inline(always)]
+        fn $name<T: Target>(self) -> f64 {
+            ($function)(self)
         }
-    };
+    )*};
 }
-imp!(f32);
-imp!(f64);
+
+impl Real for f64 {
+    library! {
+        exp = f64::exp;
+        exp2 = f64::exp2;
+        expm1 = f64::exp_m1;
+        log = f64::ln;
+        log2 = f64::log2;
+        log10 = f64::log10;
+        log1p = f64::ln_1p;
+        sin = f64::sin;
+        cos = f64::cos;
+        tan = f64::tan;
+        atan = f64::atan;
+        tanh = f64::tanh;
+        erf = libm::erf;
+        erfc = libm::erfc;
+    }
+
+    #[inline(always)]
+    fn is_far(self) -> bool {
+        false
+    }
+
+    fn sin_far(self) -> f64 {
+        self.sin()
+    }
+
+    fn cos_far(self) -> f64 {
+        self.cos()
+    }
+
+    fn tan_far(self) -> f64 {
+        self.tan()
+    }
+
+    /// By e^-|x|, which cannot overflow, so that the lower tail keeps its digits.
+    #[inline(always)]
+    fn sigmoid<T: Target>(self) -> f64 {
+        let e = (-self.abs()).exp();
+        (if self < 0.0 { e } else { 1.0 }) / (1.0 + e)
+    }
+
+    #[inline(always)]
+    fn pow<T: Target>(self, exponent: f64) -> f64 {
+        self.powf(exponent)
+    }
+
+    #[inline(always)]
+    fn atan2<T: Target>(self, x: f64) -> f64 {
+        f64::atan2(self, x)
+    }
+}
