@@ -22,10 +22,24 @@ pub(crate) const CHUNK: usize = crate::loops::REDUCE_LANES;
 /// its own, one that does not for `CHUNK`. Operands that the body does not have may be anything.
 pub(crate) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize, usize);
 
+/// What the first operand of a kernel may be in memory.
+pub(crate) trait LaneType: Copy {
+    const FLOAT: bool;
+}
+
+macro_rules! lane_types {
+    ($($t:ty, $float:literal;)*) => {$(
+        impl LaneType for $t {
+            const FLOAT: bool = $float;
+        }
+    )*};
+}
+lane_types! { u8, false; u16, false; u32, false; u64, false; i32, false; i64, false; f32, true; f64, true; }
+
 /// What a kernel does at one point.
 pub(crate) trait Body {
     /// First operand's lane type.
-    type A: Copy;
+    type A: LaneType;
     /// Second operand's lane type.
     type B: Copy;
     /// Third operand's lane type.
@@ -34,8 +48,6 @@ pub(crate) trait Body {
     type R: Copy;
     /// Operands that are read.
     const ARITY: usize;
-    /// Whether a last partial chunk is better done as a whole chunk on copies than point by point.
-    const COSTLY: bool;
     /// Whether some operands are rare enough to be done one by one after the others.
     const RARE: bool = false;
     /// Whether this first operand is.
@@ -68,50 +80,49 @@ unsafe fn drive<K: Body, T: Target>(
     let mut c = c as *const K::C;
     let step = |bit: usize| (steps >> bit & 1) * CHUNK;
     let (step_a, step_b, step_c) = (step(0), step(1), step(2));
-    // SAFETY: the caller's contract; absent operands are redirected to the first one, which is only read.
+    let (mut left, mut rest) = (n / CHUNK, n % CHUNK);
+    let mut x = MaybeUninit::<[K::A; CHUNK]>::zeroed();
+    let mut y = MaybeUninit::<[K::B; CHUNK]>::zeroed();
+    let mut z = MaybeUninit::<[K::C; CHUNK]>::zeroed();
+    let mut out = MaybeUninit::<[K::R; CHUNK]>::uninit();
+    let mut end: *mut K::R = std::ptr::null_mut();
+    // SAFETY: the caller's contract. The last partial chunk is a whole one on copies, which comes round the same loop
+    // so that the body exists once; lane types are plain numbers, for which all zero bits are a value.
     unsafe {
-        for _ in 0..n / CHUNK {
-            chunk::<K, T>(dst, a, b, c);
-            dst = dst.add(CHUNK);
-            a = a.add(step_a);
-            if K::ARITY > 1 {
-                b = b.add(step_b);
+        loop {
+            while left > 0 {
+                chunk::<K, T>(dst, a, b, c);
+                dst = dst.add(CHUNK);
+                a = a.add(step_a);
+                if K::ARITY > 1 {
+                    b = b.add(step_b);
+                }
+                if K::ARITY > 2 {
+                    c = c.add(step_c);
+                }
+                left -= 1;
             }
-            if K::ARITY > 2 {
-                c = c.add(step_c);
+            if !end.is_null() {
+                return copy_some(end, out.as_ptr().cast(), n % CHUNK);
             }
-        }
-        let rest = n % CHUNK;
-        if rest == 0 {
-            return;
-        }
-        if K::COSTLY {
-            let mut x = [*a; CHUNK];
-            copy_some(x.as_mut_ptr(), a, rest);
-            let y = if K::ARITY > 1 {
-                let mut y = [*b; CHUNK];
-                copy_some(y.as_mut_ptr(), b, rest);
-                MaybeUninit::new(y)
-            } else {
-                MaybeUninit::uninit()
-            };
-            let z = if K::ARITY > 2 {
-                let mut z = [*c; CHUNK];
-                copy_some(z.as_mut_ptr(), c, rest);
-                MaybeUninit::new(z)
-            } else {
-                MaybeUninit::uninit()
-            };
-            let mut out = MaybeUninit::<[K::R; CHUNK]>::uninit();
-            chunk::<K, T>(out.as_mut_ptr().cast(), x.as_ptr(), y.as_ptr().cast(), z.as_ptr().cast());
-            copy_some(dst, out.as_ptr().cast(), rest);
-        } else {
-            for i in 0..rest {
-                let x = *a.add(i);
-                let y = if K::ARITY > 1 { *b.add(i) } else { absent() };
-                let z = if K::ARITY > 2 { *c.add(i) } else { absent() };
-                dst.add(i).write(K::apply::<T>(x, y, z));
+            if rest == 0 {
+                return;
             }
+            if step_a != 0 {
+                copy_some(x.as_mut_ptr().cast(), a, rest);
+                a = x.as_ptr().cast();
+            }
+            if K::ARITY > 1 && step_b != 0 {
+                copy_some(y.as_mut_ptr().cast(), b, rest);
+                b = y.as_ptr().cast();
+            }
+            if K::ARITY > 2 && step_c != 0 {
+                copy_some(z.as_mut_ptr().cast(), c, rest);
+                c = z.as_ptr().cast();
+            }
+            end = dst;
+            dst = out.as_mut_ptr().cast();
+            (left, rest) = (1, 0);
         }
     }
 }
@@ -123,13 +134,29 @@ fn absent<X: Copy>() -> X {
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
+/// Copies fewer than `CHUNK` elements, by the binary digits of their number.
+///
 /// # Safety
 /// Both valid for `n` elements.
 #[inline(always)]
-unsafe fn copy_some<X: Copy>(dst: *mut X, src: *const X, n: usize) {
-    for i in 0..n {
-        // SAFETY: the caller's contract.
-        unsafe { dst.add(i).write(*src.add(i)) };
+unsafe fn copy_some<X: Copy>(mut dst: *mut X, mut src: *const X, n: usize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if n & 8 != 0 {
+            (dst as *mut [X; 8]).write_unaligned((src as *const [X; 8]).read_unaligned());
+            (dst, src) = (dst.add(8), src.add(8));
+        }
+        if n & 4 != 0 {
+            (dst as *mut [X; 4]).write_unaligned((src as *const [X; 4]).read_unaligned());
+            (dst, src) = (dst.add(4), src.add(4));
+        }
+        if n & 2 != 0 {
+            (dst as *mut [X; 2]).write_unaligned((src as *const [X; 2]).read_unaligned());
+            (dst, src) = (dst.add(2), src.add(2));
+        }
+        if n & 1 != 0 {
+            dst.write_unaligned(src.read_unaligned());
+        }
     }
 }
 
@@ -162,11 +189,37 @@ unsafe fn chunk<K: Body, T: Target>(dst: *mut K::R, a: *const K::A, b: *const K:
     }
 }
 
+/// Every processor of an architecture whose baseline has vectors: chunks.
+///
 /// # Safety
 /// As `Kernel`.
+#[cfg(not(target_arch = "x86_64"))]
 unsafe fn portable<K: Body>(d: *mut u8, a: *const u8, b: *const u8, c: *const u8, steps: usize, n: usize) {
     // SAFETY: the caller's contract.
     unsafe { drive::<K, isa::Portable>(d, a, b, c, steps, n) }
+}
+
+/// An x86 processor without AVX2, which is older than a decade: point by point, which is slow but compiled at once.
+///
+/// # Safety
+/// As `Kernel`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn portable<K: Body>(d: *mut u8, a: *const u8, b: *const u8, c: *const u8, steps: usize, n: usize) {
+    #[inline(never)]
+    fn point<K: Body>(a: K::A, b: K::B, c: K::C) -> K::R {
+        let value = K::apply::<isa::Portable>(a, b, c);
+        if K::RARE && K::is_rare(a) { K::rare(a, value) } else { value }
+    }
+    let (d, a, b, c) = (d as *mut K::R, a as *const K::A, b as *const K::B, c as *const K::C);
+    for i in 0..n {
+        let at = |bit: usize| i * (steps >> bit & 1);
+        // SAFETY: the caller's contract.
+        unsafe {
+            let y = if K::ARITY > 1 { b.add(at(1)).read_unaligned() } else { absent() };
+            let z = if K::ARITY > 2 { c.add(at(2)).read_unaligned() } else { absent() };
+            d.add(i).write_unaligned(point::<K>(a.add(at(0)).read_unaligned(), y, z));
+        }
+    }
 }
 
 /// # Safety
@@ -193,7 +246,9 @@ pub(crate) fn kernel_of<K: Body>(isa: Isa) -> Kernel {
     match isa {
         Isa::Portable => portable::<K>,
         Isa::Avx2 => avx2::<K>,
-        Isa::Avx512 => avx512::<K>,
+        // Wider registers pay for floats; what is left over is bound by memory, and the code need not exist twice.
+        Isa::Avx512 if K::A::FLOAT => avx512::<K>,
+        Isa::Avx512 => avx2::<K>,
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -203,9 +258,9 @@ pub(crate) fn kernel_of<K: Body>(isa: Isa) -> Kernel {
 }
 
 /// One kernel out of the source of its body: `kernel!(isa, |a: f32, b: f32| -> f32 { a + b })`. In the body `T` is the
-/// target. A body written with `costly` is long: its last partial chunk is done as a whole one.
+/// target. `, is_rare => rare` names methods of the operand: where the first holds, the second gives the value.
 macro_rules! kernel {
-    (@body $isa:expr, $arity:literal, $costly:literal, $a:pat, $A:ty, $b:pat, $B:ty, $c:pat, $C:ty, $R:ty, $body:expr) => {{
+    (@body $isa:expr, $arity:literal, $a:pat, $A:ty, $b:pat, $B:ty, $c:pat, $C:ty, $R:ty, $body:expr) => {{
         struct K;
         impl $crate::cpu::loops::kernel::Body for K {
             type A = $A;
@@ -213,7 +268,6 @@ macro_rules! kernel {
             type C = $C;
             type R = $R;
             const ARITY: usize = $arity;
-            const COSTLY: bool = $costly;
             #[inline(always)]
             fn apply<T: $crate::cpu::isa::Target>($a: $A, $b: $B, $c: $C) -> $R {
                 $body
@@ -221,10 +275,7 @@ macro_rules! kernel {
         }
         $crate::cpu::loops::kernel::kernel_of::<K>($isa)
     }};
-    ($isa:expr, costly |$a:ident: $A:ty| -> $R:ty $body:block) => {
-        kernel!(@body $isa, 1, true, $a, $A, _, u8, _, u8, $R, $body)
-    };
-    ($isa:expr, costly |$a:ident: $A:ty| -> $R:ty $body:block, $is_rare:ident => $rare:ident) => {{
+    ($isa:expr, |$a:ident: $A:ty| -> $R:ty $body:block, $is_rare:ident => $rare:ident) => {{
         struct K;
         impl $crate::cpu::loops::kernel::Body for K {
             type A = $A;
@@ -232,7 +283,6 @@ macro_rules! kernel {
             type C = u8;
             type R = $R;
             const ARITY: usize = 1;
-            const COSTLY: bool = true;
             const RARE: bool = true;
             #[inline(always)]
             fn is_rare(a: $A) -> bool {
@@ -250,19 +300,13 @@ macro_rules! kernel {
         $crate::cpu::loops::kernel::kernel_of::<K>($isa)
     }};
     ($isa:expr, |$a:ident: $A:ty| -> $R:ty $body:block) => {
-        kernel!(@body $isa, 1, false, $a, $A, _, u8, _, u8, $R, $body)
-    };
-    ($isa:expr, costly |$a:ident: $A:ty, $b:ident: $B:ty| -> $R:ty $body:block) => {
-        kernel!(@body $isa, 2, true, $a, $A, $b, $B, _, u8, $R, $body)
+        kernel!(@body $isa, 1, $a, $A, _, u8, _, u8, $R, $body)
     };
     ($isa:expr, |$a:ident: $A:ty, $b:ident: $B:ty| -> $R:ty $body:block) => {
-        kernel!(@body $isa, 2, false, $a, $A, $b, $B, _, u8, $R, $body)
-    };
-    ($isa:expr, costly |$a:ident: $A:ty, $b:ident: $B:ty, $c:ident: $C:ty| -> $R:ty $body:block) => {
-        kernel!(@body $isa, 3, true, $a, $A, $b, $B, $c, $C, $R, $body)
+        kernel!(@body $isa, 2, $a, $A, $b, $B, _, u8, $R, $body)
     };
     ($isa:expr, |$a:ident: $A:ty, $b:ident: $B:ty, $c:ident: $C:ty| -> $R:ty $body:block) => {
-        kernel!(@body $isa, 3, false, $a, $A, $b, $B, $c, $C, $R, $body)
+        kernel!(@body $isa, 3, $a, $A, $b, $B, $c, $C, $R, $body)
     };
 }
 pub(crate) use kernel;

@@ -42,10 +42,27 @@ fn exact(op: UnaryOp) -> Option<fn(f64) -> f64> {
 }
 
 fn special() -> impl Iterator<Item = f32> {
-    [0.0, 1.0, 2.0, 0.5, 10.0, 88.7, 88.73, 103.9, 104.1, 127.9, 128.0, 1e-45, 1.2e-38, 3e38, f32::INFINITY, 1e-20]
-        .into_iter()
-        .flat_map(|x| [x, -x])
-        .chain([f32::NAN])
+    [
+        0.0,
+        1.0,
+        2.0,
+        0.5,
+        10.0,
+        88.7,
+        88.73,
+        103.9,
+        104.1,
+        127.9,
+        128.0,
+        1e-45,
+        1.2e-38,
+        3e38,
+        f32::INFINITY,
+        1e-20,
+    ]
+    .into_iter()
+    .flat_map(|x| [x, -x])
+    .chain([f32::NAN])
 }
 
 #[test]
@@ -69,7 +86,15 @@ fn functions_of_one_value_stay_within_two_and_a_half_ulps() {
                 }
             }
             println!("{} {isa:?}: {:.2} ulp at {:e}", op.name(), worst.0, worst.1);
-            assert!(worst.0 <= 2.5, "{} {isa:?}: {} ulp at {:e}: {:e}, not {:e}", op.name(), worst.0, worst.1, worst.2, worst.3);
+            assert!(
+                worst.0 <= 2.5,
+                "{} {isa:?}: {} ulp at {:e}: {:e}, not {:e}",
+                op.name(),
+                worst.0,
+                worst.1,
+                worst.2,
+                worst.3
+            );
         }
     }
 }
@@ -87,12 +112,26 @@ fn functions_of_two_values_stay_within_two_and_a_half_ulps() {
             let kernel = binary(op, DType::F32, isa).unwrap();
             let mut out = vec![0f32; a.len()];
             unsafe {
-                kernel(out.as_mut_ptr().cast(), a.as_ptr().cast(), b.as_ptr().cast(), a.as_ptr().cast(), 3, a.len())
+                kernel(
+                    out.as_mut_ptr().cast(),
+                    a.as_ptr().cast(),
+                    b.as_ptr().cast(),
+                    a.as_ptr().cast(),
+                    3,
+                    a.len(),
+                )
             };
             for i in 0..a.len() {
                 let y = exact(a[i] as f64, b[i] as f64);
                 let far = ulps(out[i], y);
-                assert!(far <= 2.5, "{} {isa:?} {:e} {:e}: {far} ulp, {:e}, not {y:e}", op.name(), a[i], b[i], out[i]);
+                assert!(
+                    far <= 2.5,
+                    "{} {isa:?} {:e} {:e}: {far} ulp, {:e}, not {y:e}",
+                    op.name(),
+                    a[i],
+                    b[i],
+                    out[i]
+                );
             }
         }
     }

@@ -99,7 +99,7 @@ pub(crate) fn copy(lane: Lane, isa: Isa) -> Kernel {
 pub(crate) fn random(stream: u8, isa: Isa) -> Kernel {
     macro_rules! word {
         ($w:literal) => {
-            kernel!(isa, costly |point: i64, seed: i64, offset: i64| -> i32 {
+            kernel!(isa, |point: i64, seed: i64, offset: i64| -> i32 {
                 crate::philox::random_bits(seed, offset, point, $w) as i32
             })
         };

@@ -5,7 +5,7 @@
 //! and a bundle of columns (width 64, say) run through the same source and give the same bits.
 
 use super::Lane;
-use crate::cpu::isa::{self, Isa, Target};
+use crate::cpu::isa::Isa;
 use crate::dtype::DType;
 use crate::loops::{REDUCE_LANES, ReduceOp};
 use std::marker::PhantomData;
@@ -56,7 +56,7 @@ unsafe fn start<F: Fold>(state: *mut u8, count: usize) {
 /// # Safety
 /// `state` holds 16 * width accumulators; `values` as an operand of a kernel.
 #[inline(always)]
-unsafe fn add_body<F: Fold, T: Target>(
+unsafe fn add_body<F: Fold>(
     state: *mut u8,
     values: *const u8,
     steps: usize,
@@ -110,7 +110,7 @@ unsafe fn add_body<F: Fold, T: Target>(
 /// # Safety
 /// As `Reducer::fold`.
 #[inline(always)]
-unsafe fn fold_body<F: Fold, T: Target>(state: *mut u8, total: *mut u8, width: usize, fresh: bool) {
+unsafe fn fold_body<F: Fold>(state: *mut u8, total: *mut u8, width: usize, fresh: bool) {
     let (lanes, total) = (state as *mut F::Acc, total as *mut F::Acc);
     // SAFETY: the caller's contract.
     unsafe {
@@ -161,8 +161,7 @@ unsafe fn finish<F: Fold>(total: *const u8, dst: *mut u8, width: usize) {
 
 /// # Safety
 /// As `Reducer::scan`.
-#[inline(always)]
-unsafe fn scan_body<F: Fold, T: Target>(
+unsafe fn scan<F: Fold>(
     carry: *mut u8,
     dst: *mut u8,
     values: *const u8,
@@ -195,7 +194,7 @@ unsafe fn scan_body<F: Fold, T: Target>(
 }
 
 macro_rules! levels {
-    ($module:ident, $target:ident, #[$($feature:tt)*]) => {
+    ($module:ident, #[$($feature:tt)*]) => {
         mod $module {
             use super::*;
             /// # Safety
@@ -203,32 +202,22 @@ macro_rules! levels {
             #[$($feature)*]
             pub(super) unsafe fn add<F: Fold>(s: *mut u8, v: *const u8, steps: usize, n: usize, width: usize, k: i64) {
                 // SAFETY: the caller's contract.
-                unsafe { add_body::<F, isa::$target>(s, v, steps, n, width, k) }
+                unsafe { add_body::<F>(s, v, steps, n, width, k) }
             }
             /// # Safety
             /// As `Reducer::fold`, on a processor of this level.
             #[$($feature)*]
             pub(super) unsafe fn fold<F: Fold>(s: *mut u8, t: *mut u8, width: usize, fresh: bool) {
                 // SAFETY: the caller's contract.
-                unsafe { fold_body::<F, isa::$target>(s, t, width, fresh) }
-            }
-            /// # Safety
-            /// As `Reducer::scan`, on a processor of this level.
-            #[$($feature)*]
-            pub(super) unsafe fn scan<F: Fold>(c: *mut u8, d: *mut u8, v: *const u8, steps: usize, n: usize, w: usize) {
-                // SAFETY: the caller's contract.
-                unsafe { scan_body::<F, isa::$target>(c, d, v, steps, n, w) }
+                unsafe { fold_body::<F>(s, t, width, fresh) }
             }
         }
     };
 }
 
-levels!(portable, Portable, #[inline]);
+levels!(portable, #[inline]);
 #[cfg(target_arch = "x86_64")]
-levels!(avx2, Avx2, #[target_feature(enable = "avx2,fma,f16c")]);
-#[cfg(target_arch = "x86_64")]
-levels!(avx512, Avx512, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]);
-
+levels!(avx2, #[target_feature(enable = "avx2,fma,f16c")]);
 fn reducer_of<F: Fold>(isa: Isa) -> Reducer {
     let base = Reducer {
         size: size_of::<F::Acc>(),
@@ -237,16 +226,13 @@ fn reducer_of<F: Fold>(isa: Isa) -> Reducer {
         fold: portable::fold::<F>,
         merge: merge::<F>,
         finish: finish::<F>,
-        scan: portable::scan::<F>,
+        scan: scan::<F>,
     };
     match isa {
         Isa::Portable => base,
+        // Sixteen lanes are two chains of dependent operations in AVX2 and one in AVX-512: there is nothing to gain.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Reducer { add: avx2::add::<F>, fold: avx2::fold::<F>, scan: avx2::scan::<F>, ..base },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
-            Reducer { add: avx512::add::<F>, fold: avx512::fold::<F>, scan: avx512::scan::<F>, ..base }
-        }
+        Isa::Avx2 | Isa::Avx512 => Reducer { add: avx2::add::<F>, fold: avx2::fold::<F>, ..base },
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx2 | Isa::Avx512 => base,
     }
