@@ -111,10 +111,11 @@ impl Variable {
     }
 
     /// The tensor that it holds, with memory that nobody else sees (copied first where someone does), so that an
-    /// executor may write into it.
-    pub fn exclusive(&self) -> Result<Tensor> {
+    /// executor may write into it. `known` is the number of handles to that tensor that the caller itself keeps.
+    pub fn exclusive(&self, known: usize) -> Result<Tensor> {
         let mut held = self.lock();
-        let shared = Arc::strong_count(held.storage()?) > 1 || held.handles() > 1 || !held.is_contiguous();
+        let shared =
+            Arc::strong_count(held.storage()?) > 1 || held.handles() > 1 + known || !held.is_contiguous();
         if shared {
             *held = run::contiguous(&held)?;
         }
@@ -167,7 +168,7 @@ impl Variable {
 
     fn update(&self, op: &'static crate::table::OpDef, delta: &Tensor, origin: Origin) -> Result<()> {
         if !door::in_scope() && delta.flags() == 0 {
-            let target = self.exclusive()?;
+            let target = self.exclusive(0)?;
             return run::run_in_place(op, &[Arg::Tensor(&target), Arg::Tensor(delta)])
                 .map_err(|e| e.in_op(op.name).at(origin));
         }
