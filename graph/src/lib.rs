@@ -8,7 +8,6 @@
 
 pub mod build;
 pub mod exec;
-pub mod function;
 pub mod fused;
 pub mod host;
 pub mod interpret;
@@ -31,7 +30,6 @@ pub mod verify;
 
 pub use build::{Builder, ValueMap};
 pub use exec::{Bound, Executable};
-pub use function::{Argument, Function};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};
 pub use parse::parse;
