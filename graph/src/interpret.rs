@@ -4,7 +4,7 @@
 use crate::host::Item;
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, Operand, ValueId};
 use kernels::Scalar;
-use runtime::door::{self, Observe, Outputs};
+use runtime::door::{self, Observe};
 use runtime::error::{Error, Origin, Result};
 use runtime::table::OpDef;
 use runtime::tensor::Tensor;
@@ -22,27 +22,32 @@ pub fn run_items(graph: &Graph, inputs: &[Item]) -> Result<Vec<Item>> {
     machine.block(graph.body, inputs)
 }
 
-/// Runs one op on operands whose values `get` knows.
-pub(crate) fn bind_operands(
-    op: &'static OpDef,
-    operands: &[Operand],
-    origin: Origin,
-    get: impl Fn(ValueId) -> Result<Tensor>,
-) -> Result<Outputs> {
-    let mut held = Vec::with_capacity(operands.len());
-    for operand in operands {
-        held.push(operand.values().iter().map(|&v| get(v)).collect::<Result<Vec<Tensor>>>()?);
+/// The operands of an op node with their values, held to be lent to the op.
+pub(crate) struct Operands(Vec<Held>);
+
+impl Operands {
+    /// Operands whose values `get` knows.
+    pub(crate) fn of(operands: &[Operand], get: impl Fn(ValueId) -> Result<Item>) -> Result<Operands> {
+        let held = operands.iter().map(|operand| match operand {
+            Operand::Host(h) => Ok(Held::Host(h.clone())),
+            Operand::Value(v) => held_item(&get(*v)?),
+            Operand::Values(list) => {
+                let tensors = list.iter().map(|&v| get(v)?.tensor().cloned()).collect::<Result<_>>()?;
+                Ok(Held::Tensors(tensors))
+            }
+        });
+        Ok(Operands(held.collect::<Result<_>>()?))
     }
-    let args: Vec<Arg> = operands
-        .iter()
-        .zip(&held)
-        .map(|(operand, tensors)| match operand {
-            Operand::Value(_) => Arg::Tensor(&tensors[0]),
-            Operand::Values(_) => Arg::Tensors(tensors),
-            Operand::Host(h) => h.as_arg(),
-        })
-        .collect();
-    door::bind(op, &args, origin)
+
+    /// As `bind` takes them.
+    pub(crate) fn args(&self) -> Vec<Arg<'_>> {
+        let each = self.0.iter().map(|h| match h {
+            Held::Tensor(t) => Arg::Tensor(t),
+            Held::Tensors(list) => Arg::Tensors(list),
+            Held::Host(h) => h.as_arg(),
+        });
+        each.collect()
+    }
 }
 
 struct Machine<'a> {
@@ -149,25 +154,8 @@ impl Machine<'_> {
     }
 
     fn op(&self, op: &'static OpDef, node: &Node) -> Result<Vec<Item>> {
-        let mut held = Vec::with_capacity(node.operands.len());
-        for operand in &node.operands {
-            held.push(match operand {
-                Operand::Host(h) => Held::Host(h.clone()),
-                Operand::Value(v) => held_item(self.get(*v)?)?,
-                Operand::Values(list) => {
-                    Held::Tensors(list.iter().map(|&v| self.get(v)?.tensor().cloned()).collect::<Result<_>>()?)
-                }
-            });
-        }
-        let args: Vec<Arg> = held
-            .iter()
-            .map(|h| match h {
-                Held::Tensor(t) => Arg::Tensor(t),
-                Held::Tensors(list) => Arg::Tensors(list),
-                Held::Host(h) => h.as_arg(),
-            })
-            .collect();
-        Ok(door::bind(op, &args, origin(node))?.into_iter().map(Item::Tensor).collect())
+        let operands = Operands::of(&node.operands, |v| self.get(v).cloned())?;
+        Ok(door::bind(op, &operands.args(), origin(node))?.into_iter().map(Item::Tensor).collect())
     }
 }
 

@@ -8,7 +8,9 @@
 
 pub mod build;
 pub mod exec;
+pub mod function;
 pub mod fused;
+pub mod grad;
 pub mod host;
 pub mod interpret;
 pub mod ir;
@@ -21,6 +23,7 @@ pub mod print;
 pub mod rewrite;
 mod same;
 pub mod schema;
+pub mod specialize;
 pub mod trace;
 #[cfg(test)]
 mod testing;
@@ -29,6 +32,7 @@ mod tests;
 pub mod verify;
 
 pub use build::{Builder, ValueMap};
+pub use function::{Argument, CompiledFunction, Function, TraceOptions, TracedFunction, function, trace};
 pub use exec::{Bound, Executable};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};

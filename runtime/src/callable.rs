@@ -25,6 +25,23 @@ pub trait Callable: Send + Sync {
     fn run(&self, args: &[Tensor]) -> Result<Outputs>;
     /// Runs it and keeps what `vjp` needs.
     fn run_with_residuals(&self, args: &[Tensor]) -> Result<(Outputs, Residuals)>;
+    /// Like `run_with_residuals`, where only the gradients of the arguments in `needs` (bit i: argument i; bit 63: all from
+    /// 63 on) will ever be asked for, so that less need be kept.
+    fn run_for_gradient(&self, args: &[Tensor], needs: u64) -> Result<(Outputs, Residuals)> {
+        let _ = needs;
+        self.run_with_residuals(args)
+    }
+    /// Like `vjp`, after `run_for_gradient` with the same `needs`.
+    fn vjp_for(
+        self: Arc<Self>,
+        args: &[Tensor],
+        residuals: &[Tensor],
+        cotangents: &[Option<Tensor>],
+        needs: u64,
+    ) -> Result<ArgGradients> {
+        let _ = needs;
+        self.vjp(args, residuals, cotangents)
+    }
     /// Gradients of the arguments for these cotangents (one for each output; `None` is zero), themselves computed through
     /// the door, so that they can be differentiated again.
     fn vjp(

@@ -2,4 +2,5 @@
 
 mod random;
 mod text;
+mod trace;
 mod verifier;

@@ -4,7 +4,8 @@ use super::cells::{Cell, View, hosts, view_layout};
 use super::scatter::scatter;
 use super::{Frozen, Recording, Source, Spec, Warning};
 use crate::build::Builder;
-use crate::interpret;
+use crate::host::Item;
+use crate::interpret::Operands;
 use crate::ir::{InputRole, NodeKind, Operand, Type, ValueId};
 use kernels::Layout;
 use runtime::callable::Callable;
@@ -388,9 +389,13 @@ impl State {
     /// Adds an op; along an example, the op also runs.
     fn emit(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<Vec<ValueId>> {
         let example = match self.mode {
-            Mode::Along => Some(interpret::bind_operands(op, &operands, origin, |v| {
-                self.examples.get(&v).cloned().ok_or_else(|| Error::internal("a value without example"))
-            })?),
+            Mode::Along => {
+                let example = |v| self.examples.get(&v).cloned().map(Item::Tensor);
+                let held = Operands::of(&operands, |v| {
+                    example(v).ok_or_else(|| Error::internal("a value without example"))
+                })?;
+                Some(door::bind(op, &held.args(), origin)?)
+            }
             Mode::Staged => None,
         };
         let outputs = self.builder.op(op, operands, Some(origin))?;

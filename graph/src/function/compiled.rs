@@ -1,0 +1,279 @@
+//! `CompiledFunction`: a graph as a `Callable`, with a backward of its own that is made when it is first needed.
+//!
+//! As a callable it is pure: new values of state are outputs like any other, after those that the caller returns. So it
+//! can stand on a tape, be differentiated, and differentiated again; who calls it writes state back.
+//!
+//! The forward that keeps residuals, and the backward, are made for a set of wanted gradients; the backward also for the
+//! set of cotangents that are there, so that no rule runs on zeros and sums are the same as on a tape. Where the backward
+//! itself is recorded (second derivatives), residuals would hide how they came to be: then the gradients are computed by
+//! another compiled function, from arguments and cotangents alone.
+
+use super::runner::Runner;
+use crate::build::{Builder, ValueMap};
+use crate::grad::{Joint, Position, differentiable, joint};
+use crate::interpret;
+use crate::ir::Graph;
+use crate::options::Options;
+use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::device::DeviceId;
+use runtime::door::{self, Outputs};
+use runtime::error::{Error, Origin, Result};
+use runtime::infer::{TensorType, Types};
+use runtime::tensor::{Tensor, flags};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A graph, compiled when first run.
+pub struct CompiledFunction {
+    graph: Graph,
+    pure: Graph,
+    options: Options,
+    device: DeviceId,
+    stateful: OnceLock<Runner>,
+    plain: OnceLock<Runner>,
+    forwards: Cache<Wanted, Forward>,
+    backwards: Cache<(Wanted, Vec<bool>), Backward>,
+}
+
+type Wanted = Vec<bool>;
+
+/// Made once for each key; making one does not block the others.
+struct Cache<K, V>(Mutex<HashMap<K, Arc<V>>>);
+
+impl<K: Hash + Eq, V> Cache<K, V> {
+    fn new() -> Cache<K, V> {
+        Cache(Mutex::new(HashMap::new()))
+    }
+
+    fn get(&self, key: K, make: impl FnOnce(&K) -> Result<V>) -> Result<Arc<V>> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = lock().get(&key) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(make(&key)?);
+        Ok(lock().entry(key).or_insert(made).clone())
+    }
+}
+
+/// A forward that keeps residuals.
+struct Forward {
+    runner: Runner,
+    saved: Vec<Position>,
+}
+
+/// A backward.
+struct Backward {
+    joint: Joint,
+    runner: Runner,
+    again: OnceLock<Arc<CompiledFunction>>,
+}
+
+impl CompiledFunction {
+    /// A function that computes a graph of tensors on a device.
+    pub fn new(graph: Graph, options: Options, device: DeviceId) -> Result<Arc<CompiledFunction>> {
+        for &value in graph.params().iter().chain(graph.results()) {
+            graph.tensor_type(value)?;
+        }
+        let pure = Graph { write_backs: Vec::new(), ..graph.clone() };
+        Ok(Arc::new(CompiledFunction {
+            graph,
+            pure,
+            options,
+            device,
+            stateful: OnceLock::new(),
+            plain: OnceLock::new(),
+            forwards: Cache::new(),
+            backwards: Cache::new(),
+        }))
+    }
+
+    /// The graph as it was recorded.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The graph without write-backs: every result is an output.
+    pub fn pure_graph(&self) -> &Graph {
+        &self.pure
+    }
+
+    /// The options it is compiled with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The runner that writes new state into the tensors passed for it.
+    pub fn stateful(&self) -> Result<&Runner> {
+        once(&self.stateful, || Runner::new(&self.graph, &self.options, self.device))
+    }
+
+    fn plain(&self) -> Result<&Runner> {
+        match self.graph.write_backs.is_empty() {
+            true => self.stateful(),
+            false => once(&self.plain, || Runner::new(&self.pure, &self.options, self.device)),
+        }
+    }
+
+    /// The runners of the forward and the backward for these wanted gradients and present cotangents.
+    pub fn with_gradient<T>(
+        &self,
+        wanted: &[bool],
+        given: &[bool],
+        look: impl FnOnce(&Runner, &Runner) -> T,
+    ) -> Result<T> {
+        let forward = self.forward(wanted)?;
+        let backward = self.backward(wanted, given)?;
+        Ok(look(&forward.runner, &backward.runner))
+    }
+
+    fn wanted(&self, needs: u64) -> Wanted {
+        let params = self.graph.params().iter().enumerate();
+        params.map(|(i, &v)| needs >> i.min(63) & 1 == 1 && differentiable(self.graph.ty(v))).collect()
+    }
+
+    /// Which results may have cotangents: floats. New values of state count, since a later call may read them.
+    fn floats(&self) -> Vec<bool> {
+        self.pure.results().iter().map(|&v| differentiable(self.pure.ty(v))).collect()
+    }
+
+    fn forward(&self, wanted: &[bool]) -> Result<Arc<Forward>> {
+        self.forwards.get(wanted.to_vec(), |wanted| {
+            let joint = joint(&self.pure, self.device, wanted, &self.floats())?;
+            let saved = joint.saved();
+            let split = joint.split(&saved)?;
+            Ok(Forward { runner: Runner::new(&split.forward, &self.options, self.device)?, saved })
+        })
+    }
+
+    fn backward(&self, wanted: &[bool], given: &[bool]) -> Result<Arc<Backward>> {
+        self.backwards.get((wanted.to_vec(), given.to_vec()), |(wanted, given)| {
+            let saved = &self.forward(wanted)?.saved;
+            let joint = joint(&self.pure, self.device, wanted, given)?;
+            let split = joint.split(saved)?;
+            let runner = Runner::new(&split.backward, &self.options, self.device)?;
+            Ok(Backward { joint, runner, again: OnceLock::new() })
+        })
+    }
+
+    /// Arguments and cotangents to gradients, as a function of its own.
+    fn again(&self, backward: &Backward) -> Result<Arc<CompiledFunction>> {
+        let made = once(&backward.again, || {
+            let old = &backward.joint.graph;
+            let mut builder = Builder::new(old.name.replace(".joint", ".gradient"));
+            let mut map = ValueMap::new(old);
+            for (&param, &role) in old.params().iter().zip(&old.inputs) {
+                let info = old.value(param);
+                let new = builder.input(info.ty.clone(), role, &info.name);
+                map.set(param, new);
+            }
+            let results = builder.inline(old, &mut map)?;
+            let gradients = backward.joint.gradients.iter().flatten().map(|&at| results[at]).collect();
+            CompiledFunction::new(builder.finish(gradients, Vec::new()), self.options.clone(), self.device)
+        });
+        made.cloned()
+    }
+
+    fn check(&self, args: &[Tensor]) -> Result<()> {
+        let params = self.graph.params();
+        if args.len() != params.len() {
+            return Err(Error::value(format!("{} takes {} tensors, got {}", self.graph.name, params.len(), args.len())));
+        }
+        for (i, (arg, &param)) in args.iter().zip(params).enumerate() {
+            let wanted = self.graph.tensor_type(param)?;
+            if arg.dtype() != wanted.dtype || wanted.dims().as_deref() != Some(arg.shape()) {
+                let message = format!("input {i} of {} is a {wanted}, got {}", self.graph.name, arg.tensor_type());
+                return Err(Error::shape(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(made) = cell.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
+}
+
+fn any_traced(args: &[Tensor]) -> bool {
+    args.iter().any(|t| t.flags() & flags::TRACED != 0)
+}
+
+impl Callable for CompiledFunction {
+    fn name(&self) -> &str {
+        &self.graph.name
+    }
+
+    fn infer(&self, args: &[TensorType]) -> Result<Types> {
+        let params = self.graph.params();
+        let fits = args.len() == params.len()
+            && args.iter().zip(params).all(|(a, &p)| self.graph.ty(p).tensor() == Some(a));
+        if !fits {
+            return Err(Error::shape(format!("the arguments are not what {} was compiled for", self.graph.name)));
+        }
+        self.pure.results().iter().map(|&v| self.pure.tensor_type(v).cloned()).collect()
+    }
+
+    fn run(&self, args: &[Tensor]) -> Result<Outputs> {
+        if any_traced(args) {
+            return Ok(interpret::run(&self.pure, args)?.into());
+        }
+        self.check(args)?;
+        self.plain()?.run(args)
+    }
+
+    fn run_with_residuals(&self, args: &[Tensor]) -> Result<(Outputs, Residuals)> {
+        self.run_for_gradient(args, u64::MAX)
+    }
+
+    fn run_for_gradient(&self, args: &[Tensor], needs: u64) -> Result<(Outputs, Residuals)> {
+        self.check(args)?;
+        let forward = self.forward(&self.wanted(needs))?;
+        let mut outputs = match any_traced(args) {
+            true => interpret::run(forward.runner.graph(), args)?.into(),
+            false => forward.runner.run(args)?,
+        };
+        let residuals = outputs.drain(self.pure.results().len()..).collect();
+        Ok((outputs, residuals))
+    }
+
+    fn vjp(
+        self: Arc<Self>,
+        args: &[Tensor],
+        residuals: &[Tensor],
+        cotangents: &[Option<Tensor>],
+    ) -> Result<ArgGradients> {
+        self.vjp_for(args, residuals, cotangents, u64::MAX)
+    }
+
+    fn vjp_for(
+        self: Arc<Self>,
+        args: &[Tensor],
+        residuals: &[Tensor],
+        cotangents: &[Option<Tensor>],
+        needs: u64,
+    ) -> Result<ArgGradients> {
+        let given: Vec<bool> = cotangents.iter().zip(self.floats()).map(|(c, float)| float && c.is_some()).collect();
+        let backward = self.backward(&self.wanted(needs), &given)?;
+        let cotangents: Vec<Tensor> =
+            cotangents.iter().zip(&given).filter(|(_, given)| **given).filter_map(|(c, _)| c.clone()).collect();
+        let tracked = args.iter().chain(&cotangents).any(|t| t.flags() & flags::TRACKED != 0);
+        let recorded = door::in_scope() || (door::grad_enabled() && tracked);
+        let gradients = if recorded {
+            let inputs: Vec<Tensor> = args.iter().chain(&cotangents).cloned().collect();
+            let again = self.again(&backward)?;
+            match any_traced(&inputs) {
+                true => interpret::run(again.pure_graph(), &inputs)?.into(),
+                false => door::call(&(again as Arc<dyn Callable>), &inputs, Origin::caller())?,
+            }
+        } else {
+            let inputs: Vec<Tensor> = args.iter().chain(residuals).chain(&cotangents).cloned().collect();
+            backward.runner.run(&inputs)?
+        };
+        let mut gradients = gradients.into_iter();
+        Ok(backward.joint.gradients.iter().map(|at| at.and_then(|_| gradients.next())).collect())
+    }
+}

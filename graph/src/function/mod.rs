@@ -1,0 +1,88 @@
+//! Recorded programs as functions: `trace` (torch.jit.trace: the forward, for example inputs) and `function` (tf.function:
+//! the whole step, recorded again for each kind of arguments).
+//!
+//! A call has one of three meanings. With nobody watching, it runs the plan and writes state back in place. Under a tape
+//! or an autograd engine it is one operation with a backward of its own. Under another tracer it is taken apart: its nodes
+//! become nodes of that trace.
+
+mod compiled;
+mod runner;
+mod staged;
+mod traced;
+
+pub use compiled::CompiledFunction;
+pub use runner::Runner;
+pub use staged::{Argument, Concrete, Function, Retrace, function};
+pub use traced::{TraceOptions, TracedFunction, trace};
+
+use crate::interpret;
+use crate::trace::{Source, is_tracing};
+use runtime::callable::Callable;
+use runtime::door;
+use runtime::error::{Error, Origin, Result};
+use runtime::ops;
+use runtime::tensor::{Tensor, flags};
+use runtime::value::Arg;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Calls a compiled function whose inputs come from these sources.
+fn invoke(
+    compiled: &Arc<CompiledFunction>,
+    sources: &[Source],
+    written: &[bool],
+    args: &[Tensor],
+    origin: Origin,
+) -> Result<Vec<Tensor>> {
+    let watched = if door::grad_enabled() { flags::TRACKED | flags::TRACED } else { flags::TRACED };
+    let plain = !door::in_scope()
+        && sources.iter().all(|s| match s {
+            Source::Argument(i) => args.get(*i).is_some_and(|t| t.flags() & watched == 0),
+            Source::Tensor(t) => t.flags() & watched == 0,
+            Source::Variable(_) => true,
+        });
+    if plain {
+        let inputs: SmallVec<[Tensor; 16]> = sources
+            .iter()
+            .zip(written)
+            .map(|(source, &written)| match source {
+                Source::Variable(v) if written => v.exclusive(),
+                Source::Variable(v) => Ok(v.current()),
+                Source::Argument(_) | Source::Tensor(_) => source.current(args),
+            })
+            .collect::<Result<_>>()?;
+        return Ok(compiled.stateful()?.run(&inputs).map_err(|e| e.at(origin))?.into_vec());
+    }
+    let inputs: Vec<Tensor> = sources
+        .iter()
+        .map(|source| match source {
+            Source::Variable(v) => v.read(),
+            Source::Argument(_) | Source::Tensor(_) => source.current(args),
+        })
+        .collect::<Result<_>>()?;
+    let results = if is_tracing() {
+        interpret::run(compiled.pure_graph(), &inputs)?
+    } else {
+        door::call(&(compiled.clone() as Arc<dyn Callable>), &inputs, origin)?.into_vec()
+    };
+    let graph = compiled.graph();
+    for &(input, result) in &graph.write_backs {
+        match &sources[input] {
+            Source::Variable(v) => v.assign(&results[result])?,
+            Source::Argument(_) | Source::Tensor(_) => {
+                let copy = [Arg::Tensor(&inputs[input]), Arg::Tensor(&results[result])];
+                door::mutate(copy_op()?, &copy, origin)?;
+            }
+        }
+    }
+    Ok(graph.returned().into_iter().map(|r| results[r].clone()).collect())
+}
+
+/// The op whose result is its second operand, for writing a value over a tensor.
+fn copy_op() -> Result<&'static runtime::table::OpDef> {
+    Ok(&ops::COPY)
+}
+
+fn wrong_count(name: &str, wanted: usize, got: usize) -> Error {
+    Error::value(format!("{name} takes {wanted} arguments, got {got}"))
+}
