@@ -307,6 +307,14 @@ impl<'p> Compiler<'p> {
         matches!(self.program.insts[i].op, InstOp::Store { .. })
     }
 
+    /// Whether the value is stored as it is, and is not all that is stored.
+    fn stored_beside_others(&self, i: usize) -> bool {
+        let stores = |inst: &&Inst| matches!(inst.op, InstOp::Store { .. });
+        let stores_it = |inst: &Inst| matches!(inst.op, InstOp::Store { value, .. } if value.0 as usize == i);
+        let insts = &self.program.insts;
+        insts.iter().filter(stores).count() > 1 && insts.iter().any(stores_it)
+    }
+
     pub(super) fn is_reduce(&self, i: usize) -> bool {
         self.class[i] != Class::Dead && matches!(self.program.insts[i].op, InstOp::Reduce(..))
     }
@@ -430,7 +438,14 @@ impl<'p> Compiler<'p> {
                 Cast::Nothing => compute(tables::copy(Lane::of(inst.dtype), isa), [slot(a); 3], false),
             },
             InstOp::Load { access, index: None, mask: None } => {
-                Step::Load { access: access.0 as u16, dst, buffer }
+                steps.push(Step::Load { access: access.0 as u16, dst, buffer });
+                if !self.stored_beside_others(i) {
+                    return Ok(());
+                }
+                // A load may be a view of the memory itself, which another store may replace before this value is
+                // stored: two stores can even exchange two buffers. So the value is taken now.
+                let copy = tables::copy(Lane::of(inst.dtype), isa);
+                Step::Compute { kernel: copy, args: [dst; 3], dst, buffer, direct: NONE, round: None }
             }
             InstOp::Load { access, index, mask } => Step::Gather {
                 access: access.0 as u16,
