@@ -4,4 +4,5 @@
 
 pub mod generate;
 pub mod mnist;
+pub mod optim;
 pub mod workloads;

@@ -157,23 +157,25 @@ impl Variable {
     /// Subtracts `delta`; in place where nobody else sees the memory.
     #[track_caller]
     pub fn assign_sub(&self, delta: &Tensor) -> Result<()> {
-        self.update(&ops::SUB, delta, Origin::caller())
+        self.update(&ops::SUB, &[Arg::Tensor(delta)], Origin::caller())
     }
 
     /// Adds `delta`; in place where nobody else sees the memory.
     #[track_caller]
     pub fn assign_add(&self, delta: &Tensor) -> Result<()> {
-        self.update(&ops::ADD, delta, Origin::caller())
+        self.update(&ops::ADD, &[Arg::Tensor(delta)], Origin::caller())
     }
 
-    fn update(&self, op: &'static crate::table::OpDef, delta: &Tensor, origin: Origin) -> Result<()> {
-        if !door::in_scope() && delta.flags() == 0 {
+    /// Replaces its value by `op(value, operands...)`; in place where nobody else sees the memory and nothing records.
+    pub fn update(&self, op: &'static crate::table::OpDef, operands: &[Arg], origin: Origin) -> Result<()> {
+        if !door::in_scope() && operands.iter().flat_map(|a| a.tensors()).all(|t| t.flags() == 0) {
             let target = self.exclusive(0)?;
-            return run::run_in_place(op, &[Arg::Tensor(&target), Arg::Tensor(delta)])
-                .map_err(|e| e.in_op(op.name).at(origin));
+            let args = [&[Arg::Tensor(&target)], operands].concat();
+            return run::run_in_place(op, &args).map_err(|e| e.in_op(op.name).at(origin));
         }
         let current = self.read()?;
-        let mut outputs = door::bind(op, &[Arg::Tensor(&current), Arg::Tensor(delta)], origin)?;
+        let args = [&[Arg::Tensor(&current)], operands].concat();
+        let mut outputs = door::bind(op, &args, origin)?;
         let value = outputs.pop().ok_or_else(|| Error::internal("no output"))?;
         self.assign(&value)
     }
