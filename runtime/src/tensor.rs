@@ -402,6 +402,7 @@ impl Tensor {
     /// The elements as host numbers, in row-major order.
     #[track_caller]
     pub fn to_scalars(&self) -> Result<Vec<Scalar>> {
+        #[track_caller]
         fn all<T: Element>(t: &Tensor) -> Result<Vec<Scalar>> {
             Ok(t.to_vec::<T>()?.into_iter().map(T::to_scalar).collect())
         }

@@ -50,6 +50,38 @@ ops! {
             [tensor(DType::F32, &[2], 0.0, 1.0), tensor(DType::F32, &[3], 0.0, 1.0), host(-1i64)],
         ),
     }
+    /// The second operand in the shape and type of the first, whose elements it replaces. Used with the door's `mutate`.
+    COPY = "copy(Tensor self, Tensor src) -> Tensor" {
+        infer: |c| {
+            let (target, source) = (c.tensor(0)?, c.tensor(1)?);
+            if crate::infer::broadcast(&target.shape, &source.shape)? != target.shape {
+                return Err(crate::error::Error::shape(format!("{source} does not fit into {target}")));
+            }
+            Ok(smallvec![target.clone()])
+        },
+        vjp: Vjp::Rule(Saves::NOTHING, |c| {
+            let source = c.input_type(1)?;
+            let gradient = c.dy()?.sum_to_size(&source.constant_dims()?)?;
+            Ok(smallvec![None, Some(gradient.to(source.dtype)?)])
+        }),
+        effect: Effect::Pure,
+        cost: cost::per_output::<0>,
+        lower: Lower::Map(|l| {
+            let dtype = l.dtype(0);
+            let x = l.operand(1, dtype)?;
+            l.output(x);
+            Ok(())
+        }),
+        samples: |s| {
+            let d = s.dtype;
+            s.case([tensor(d, &[2, 3], 0.0, 9.0), tensor(d, &[2, 3], 0.0, 9.0)]);
+            s.case([tensor(d, &[2, 3], 0.0, 9.0), tensor(d, &[3], 0.0, 9.0)]);
+        },
+        errors: |e| e.case(
+            crate::error::ErrorKind::Shape,
+            [tensor(DType::F32, &[3], 0.0, 1.0), tensor(DType::F32, &[2, 3], 0.0, 1.0)],
+        ),
+    }
 }
 
 /// The write of `ASSIGN_VARIABLE` when no interpreter is left: the variable holds the value's tensor from now on.
