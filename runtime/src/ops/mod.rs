@@ -4,8 +4,12 @@ mod activation;
 mod arithmetic;
 mod compare;
 mod create;
+mod distance;
+mod draw;
 mod extrema;
+mod index;
 mod join;
+mod loss;
 mod movement;
 mod normal;
 mod power;
@@ -22,8 +26,12 @@ pub use activation::*;
 pub use arithmetic::*;
 pub use compare::*;
 pub use create::*;
+pub use distance::*;
+pub use draw::*;
 pub use extrema::*;
+pub use index::*;
 pub use join::*;
+pub use loss::*;
 pub use movement::*;
 pub use normal::*;
 pub use power::*;
@@ -55,6 +63,10 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     join::LIST,
     product::LIST,
     normal::LIST,
+    loss::LIST,
+    distance::LIST,
+    index::LIST,
+    draw::LIST,
     create::LIST,
     state::LIST,
 ];
