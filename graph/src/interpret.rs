@@ -92,8 +92,12 @@ impl Machine<'_> {
             None => e,
         })?;
         if outputs.len() != node.outputs.len() {
-            return Err(Error::internal(format!("{} outputs, the node has {}", outputs.len(), node.outputs.len()))
-                .in_op(node.op().map_or("node", |op| op.name)));
+            return Err(Error::internal(format!(
+                "{} outputs, the node has {}",
+                outputs.len(),
+                node.outputs.len()
+            ))
+            .in_op(node.op().map_or("node", |op| op.name)));
         }
         for (&value, item) in node.outputs.iter().zip(outputs) {
             self.values[value.0 as usize] = Some(item);
@@ -110,7 +114,8 @@ impl Machine<'_> {
                 self.block(node.blocks[0], &inputs)
             }
             NodeKind::If => {
-                let [condition] = self.items(node)?.try_into().map_err(|_| Error::internal("a branch on nothing"))?;
+                let [condition] =
+                    self.items(node)?.try_into().map_err(|_| Error::internal("a branch on nothing"))?;
                 let taken = if truth(&condition, node)? { 0 } else { 1 };
                 self.block(node.blocks[taken], &[])
             }
@@ -119,7 +124,9 @@ impl Machine<'_> {
                 loop {
                     let condition = self.block(node.blocks[0], &carried)?;
                     match condition.as_slice() {
-                        [condition] if truth(condition, node)? => carried = self.block(node.blocks[1], &carried)?,
+                        [condition] if truth(condition, node)? => {
+                            carried = self.block(node.blocks[1], &carried)?
+                        }
                         [_] => return Ok(carried),
                         _ => return Err(Error::internal("a loop without condition")),
                     }

@@ -45,7 +45,9 @@ fn again(graph: &Graph, id: NodeId, builder: &mut Builder, map: &mut ValueMap) -
     let (kind, origin) = (node.kind.clone(), node.origin);
     let new = match &node.kind {
         NodeKind::Op(op) => {
-            let dynamic = operands.iter().any(|o| matches!(o, Operand::Value(v) if builder.graph().ty(*v).tensor().is_none()));
+            let dynamic = operands
+                .iter()
+                .any(|o| matches!(o, Operand::Value(v) if builder.graph().ty(*v).tensor().is_none()));
             if dynamic {
                 builder.copy_with(graph, id, operands, map)?;
                 return Ok(());
@@ -82,7 +84,9 @@ fn again(graph: &Graph, id: NodeId, builder: &mut Builder, map: &mut ValueMap) -
                 _ => true,
             };
             if !regular {
-                return Err(located(Error::shape("the blocks of a branch or loop give different types for these inputs")));
+                return Err(located(Error::shape(
+                    "the blocks of a branch or loop give different types for these inputs",
+                )));
             }
             let node = builder.node(kind, operands, blocks, &outputs, origin);
             builder.outputs(node).to_vec()
@@ -96,7 +100,13 @@ fn again(graph: &Graph, id: NodeId, builder: &mut Builder, map: &mut ValueMap) -
     Ok(())
 }
 
-fn block(graph: &Graph, id: BlockId, params: &[Type], builder: &mut Builder, map: &mut ValueMap) -> Result<BlockId> {
+fn block(
+    graph: &Graph,
+    id: BlockId,
+    params: &[Type],
+    builder: &mut Builder,
+    map: &mut ValueMap,
+) -> Result<BlockId> {
     let new = builder.begin(params);
     let values = builder.graph().block(new).params.clone();
     for (&old, value) in graph.block(id).params.iter().zip(values) {

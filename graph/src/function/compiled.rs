@@ -177,12 +177,18 @@ impl CompiledFunction {
     fn check(&self, args: &[Tensor]) -> Result<()> {
         let params = self.graph.params();
         if args.len() != params.len() {
-            return Err(Error::value(format!("{} takes {} tensors, got {}", self.graph.name, params.len(), args.len())));
+            return Err(Error::value(format!(
+                "{} takes {} tensors, got {}",
+                self.graph.name,
+                params.len(),
+                args.len()
+            )));
         }
         for (i, (arg, &param)) in args.iter().zip(params).enumerate() {
             let wanted = self.graph.tensor_type(param)?;
             if arg.dtype() != wanted.dtype || wanted.dims().as_deref() != Some(arg.shape()) {
-                let message = format!("input {i} of {} is a {wanted}, got {}", self.graph.name, arg.tensor_type());
+                let message =
+                    format!("input {i} of {} is a {wanted}, got {}", self.graph.name, arg.tensor_type());
                 return Err(Error::shape(message));
             }
         }
@@ -212,7 +218,10 @@ impl Callable for CompiledFunction {
         let fits = args.len() == params.len()
             && args.iter().zip(params).all(|(a, &p)| self.graph.ty(p).tensor() == Some(a));
         if !fits {
-            return Err(Error::shape(format!("the arguments are not what {} was compiled for", self.graph.name)));
+            return Err(Error::shape(format!(
+                "the arguments are not what {} was compiled for",
+                self.graph.name
+            )));
         }
         self.pure.results().iter().map(|&v| self.pure.tensor_type(v).cloned()).collect()
     }
@@ -256,10 +265,15 @@ impl Callable for CompiledFunction {
         cotangents: &[Option<Tensor>],
         needs: u64,
     ) -> Result<ArgGradients> {
-        let given: Vec<bool> = cotangents.iter().zip(self.floats()).map(|(c, float)| float && c.is_some()).collect();
+        let given: Vec<bool> =
+            cotangents.iter().zip(self.floats()).map(|(c, float)| float && c.is_some()).collect();
         let backward = self.backward(&self.wanted(needs), &given)?;
-        let cotangents: Vec<Tensor> =
-            cotangents.iter().zip(&given).filter(|(_, given)| **given).filter_map(|(c, _)| c.clone()).collect();
+        let cotangents: Vec<Tensor> = cotangents
+            .iter()
+            .zip(&given)
+            .filter(|(_, given)| **given)
+            .filter_map(|(c, _)| c.clone())
+            .collect();
         let tracked = args.iter().chain(&cotangents).any(|t| t.flags() & flags::TRACKED != 0);
         let recorded = door::in_scope() || (door::grad_enabled() && tracked);
         let gradients = if recorded {

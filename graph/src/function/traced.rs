@@ -94,11 +94,17 @@ fn check_values(expected: &[Tensor], found: &[Tensor], tolerance: f64) -> Result
     for (i, (want, got)) in expected.iter().zip(found).enumerate() {
         if want.tensor_type() != got.tensor_type() {
             let (want, got) = (want.tensor_type(), got.tensor_type());
-            return Err(Error::new(ErrorKind::Trace, format!("result {i} of the trace is a {got}, not a {want}")));
+            return Err(Error::new(
+                ErrorKind::Trace,
+                format!("result {i} of the trace is a {got}, not a {want}"),
+            ));
         }
         for (w, g) in want.to_f64_vec()?.into_iter().zip(got.to_f64_vec()?) {
             let equal = w == g || (w.is_nan() && g.is_nan());
-            if !equal && (w - g).abs().partial_cmp(&(tolerance * w.abs().max(1.0))) != Some(std::cmp::Ordering::Less) {
+            if !equal
+                && (w - g).abs().partial_cmp(&(tolerance * w.abs().max(1.0)))
+                    != Some(std::cmp::Ordering::Less)
+            {
                 let message = format!("result {i} of the trace has {g} where the program has {w}");
                 return Err(Error::new(ErrorKind::Trace, message)
                     .hint("random draws and other state make a program differ from its trace"));
@@ -123,7 +129,10 @@ impl TracedFunction {
     /// The function compiled for arguments like these.
     pub fn compiled_for(&self, args: &[Tensor]) -> Result<Arc<CompiledFunction>> {
         let fits = |types: &[TensorType]| {
-            types.iter().zip(args).all(|(ty, a)| ty.dtype == a.dtype() && ty.dims().as_deref() == Some(a.shape()))
+            types
+                .iter()
+                .zip(args)
+                .all(|(ty, a)| ty.dtype == a.dtype() && ty.dims().as_deref() == Some(a.shape()))
         };
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = lock().iter().find(|(types, _)| fits(types)) {

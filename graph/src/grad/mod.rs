@@ -61,7 +61,8 @@ pub fn joint(graph: &Graph, device: DeviceId, wanted: &[bool], given: &[bool]) -
     let tracer = Tracer::new(&format!("{}.joint", graph.name), Mode::Staged);
     let (inputs, results) = (graph.params().len(), graph.results().len());
     if wanted.len() != inputs || given.len() != results {
-        let message = format!("{} wanted, {} given for {inputs} inputs, {results} results", wanted.len(), given.len());
+        let message =
+            format!("{} wanted, {} given for {inputs} inputs, {results} results", wanted.len(), given.len());
         return Err(Error::internal(message));
     }
     let spec = |value: ValueId, prefix: &str| {
@@ -146,7 +147,8 @@ impl Joint {
         let (cut, needed) = self.cut();
         let value = |&(node, output): &Position| {
             let node = forward.get(self.folded + node).map(|&n| self.graph.node(n));
-            node.and_then(|n| n.outputs.get(output).copied()).ok_or_else(|| Error::internal("no such residual"))
+            node.and_then(|n| n.outputs.get(output).copied())
+                .ok_or_else(|| Error::internal("no such residual"))
         };
         let saved: Vec<ValueId> = saved.iter().map(value).collect::<Result<_>>()?;
         if needed.iter().any(|v| !saved.contains(v)) {
@@ -226,7 +228,8 @@ impl<'a> Cut<'a> {
             match (&node.kind, node.operands.as_slice()) {
                 (NodeKind::Constant(_), _) => return Some(nodes),
                 (NodeKind::Op(op), [Operand::Value(base), rest @ ..])
-                    if matches!(op.effect, Effect::View(0)) && rest.iter().all(|o| matches!(o, Operand::Host(_))) =>
+                    if matches!(op.effect, Effect::View(0))
+                        && rest.iter().all(|o| matches!(o, Operand::Host(_))) =>
                 {
                     value = *base;
                 }

@@ -32,9 +32,23 @@ struct Facts<'a> {
 }
 
 enum Rule<'a> {
-    Op { op: &'static OpDef, args: Vec<Value>, outputs: Vec<Value> },
-    Call { callable: Arc<dyn Callable>, args: Vec<Tensor>, residuals: Vec<Tensor> },
-    If { graph: &'a Graph, tracer: &'a Arc<Tracer>, node: &'a Node, condition: Tensor, free: Vec<(ValueId, Item)> },
+    Op {
+        op: &'static OpDef,
+        args: Vec<Value>,
+        outputs: Vec<Value>,
+    },
+    Call {
+        callable: Arc<dyn Callable>,
+        args: Vec<Tensor>,
+        residuals: Vec<Tensor>,
+    },
+    If {
+        graph: &'a Graph,
+        tracer: &'a Arc<Tracer>,
+        node: &'a Node,
+        condition: Tensor,
+        free: Vec<(ValueId, Item)>,
+    },
     Refuse(&'static str),
 }
 
@@ -70,7 +84,10 @@ impl<'a> Replay<'a> {
     }
 
     fn item(&self, value: ValueId) -> Result<Item> {
-        self.values.get(&value).cloned().ok_or_else(|| Error::internal(format!("%{} is not computed yet", value.0)))
+        self.values
+            .get(&value)
+            .cloned()
+            .ok_or_else(|| Error::internal(format!("%{} is not computed yet", value.0)))
     }
 
     fn tensor(&self, value: ValueId) -> Result<Tensor> {
@@ -129,7 +146,9 @@ impl<'a> Replay<'a> {
             NodeKind::If => {
                 let condition = self.item(node.operands[0].values()[0])?;
                 let Item::Tensor(condition) = condition else {
-                    return Err(Error::gradient("a branch on a host value has no gradient in a graph").at(origin));
+                    return Err(
+                        Error::gradient("a branch on a host value has no gradient in a graph").at(origin)
+                    );
                 };
                 let free = self.free(node)?;
                 let side = |at: usize| {
@@ -159,7 +178,8 @@ impl<'a> Replay<'a> {
                 let mut reads: Vec<ValueId> = node.reads().collect();
                 reads.extend(free.iter().map(|(v, _)| *v));
                 if self.needs(&reads) != 0 {
-                    let why = "the number of turns of a loop is not known when its gradient is made; unroll it";
+                    let why =
+                        "the number of turns of a loop is not known when its gradient is made; unroll it";
                     return Err(Error::gradient(why).at(origin));
                 }
                 self.copy_loop(node, origin)
@@ -169,7 +189,9 @@ impl<'a> Replay<'a> {
                 for operand in &node.operands {
                     match operand {
                         crate::ir::Operand::Host(h) => inputs.push(Item::Host(h.clone())),
-                        other => other.values().iter().try_for_each(|&v| self.item(v).map(|i| inputs.push(i)))?,
+                        other => {
+                            other.values().iter().try_for_each(|&v| self.item(v).map(|i| inputs.push(i)))?
+                        }
                     }
                 }
                 let item = (op.run)(&inputs).map_err(|e| e.in_op(op.name).at(origin))?;
@@ -245,7 +267,8 @@ impl<'a> Replay<'a> {
             origin: node.origin.unwrap_or_else(here),
         }));
         self.next += 1;
-        for (i, &value) in node.outputs.iter().enumerate().filter(|(_, v)| differentiable(self.graph.ty(**v))) {
+        for (i, &value) in node.outputs.iter().enumerate().filter(|(_, v)| differentiable(self.graph.ty(**v)))
+        {
             self.edges.insert(value, Edge::Record(record.clone(), i as u32));
         }
         Ok(())
@@ -273,7 +296,8 @@ fn keep(args: &[Arg], saves: Saves, needs: u64) -> Vec<Value> {
 
 fn keep_outputs(outputs: &[Tensor], saves: Saves) -> Vec<Value> {
     let each = outputs.iter().enumerate();
-    each.map(|(i, t)| if saves.output(i) { Value::Tensor(t.clone()) } else { Value::Type(t.tensor_type()) }).collect()
+    each.map(|(i, t)| if saves.output(i) { Value::Tensor(t.clone()) } else { Value::Type(t.tensor_type()) })
+        .collect()
 }
 
 impl<'a> Recorded for Record<'a> {
@@ -295,7 +319,9 @@ impl<'a> Recorded for Record<'a> {
         let needs = needs.fold(0u64, |n, (i, e)| n | (!matches!(e, Edge::None) as u64) << i.min(63));
         match &facts.rule {
             Rule::Op { op, args, outputs } => match op.vjp {
-                Vjp::Rule(_, rule) => rule(&VjpContext { op, args, outputs, cotangents, needs }).map_err(|e| e.in_op(op.name)),
+                Vjp::Rule(_, rule) => {
+                    rule(&VjpContext { op, args, outputs, cotangents, needs }).map_err(|e| e.in_op(op.name))
+                }
                 Vjp::Zero | Vjp::None(_) => Ok(SmallVec::from_elem(None, facts.edges.len())),
             },
             Rule::Call { callable, args, residuals } => {

@@ -1,5 +1,7 @@
 //! Tests of the crate that look at several modules at once, and what they share.
 
+mod function;
+mod gradient;
 mod random;
 mod text;
 mod trace;

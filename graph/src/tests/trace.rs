@@ -4,9 +4,9 @@ use crate::interpret;
 use crate::ir::InputRole;
 use crate::trace::{Frozen, Mode, Recording, Source, Spec, cond, record, while_loop};
 use kernels::DType;
-use runtime::{ErrorKind, Result, Tensor, Variable};
 use runtime::door;
 use runtime::value::Arg;
+use runtime::{ErrorKind, Result, Tensor, Variable};
 
 fn vector(data: &[f32]) -> Tensor {
     Tensor::from_slice(data, &[data.len()]).unwrap()
@@ -145,7 +145,8 @@ fn views_agree(dims: &[usize], program: impl Fn(&Tensor) -> Result<Vec<Tensor>>)
     let data: Vec<f32> = (0..dims.iter().product::<usize>()).map(|i| i as f32).collect();
     let make = || Tensor::from_slice(&data, dims).unwrap();
     let eager = make();
-    let expected: Vec<Vec<f32>> = program(&eager).unwrap().iter().map(|t| t.to_vec::<f32>().unwrap()).collect();
+    let expected: Vec<Vec<f32>> =
+        program(&eager).unwrap().iter().map(|t| t.to_vec::<f32>().unwrap()).collect();
     let recording = staged(&[make()], |a| program(&a[0])).unwrap();
     let results = run(&recording, &[make()]);
     assert_eq!(results[..expected.len()], expected, "{}", recording.graph);

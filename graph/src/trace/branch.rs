@@ -88,7 +88,11 @@ struct Traced {
 
 impl Tracer {
     /// Records a block; outside of it every cell is as it was.
-    fn block(&self, params: &[Type], program: impl FnOnce(&[ValueId]) -> Result<Vec<Tensor>>) -> Result<Traced> {
+    fn block(
+        &self,
+        params: &[Type],
+        program: impl FnOnce(&[ValueId]) -> Result<Vec<Tensor>>,
+    ) -> Result<Traced> {
         let (block, values, before) = {
             let mut state = self.state();
             let block = state.builder.begin(params);
@@ -109,7 +113,8 @@ impl Tracer {
         let mut written = Vec::new();
         for (at, cell) in state.cells.iter().enumerate() {
             let first = before.get(at).map(|c: &Cell| c.value);
-            let first = first.or_else(|| captured.iter().find(|(c, _)| *c == at as u32).map(|(_, param)| *param));
+            let first =
+                first.or_else(|| captured.iter().find(|(c, _)| *c == at as u32).map(|(_, param)| *param));
             if cell.view.is_none() && first.is_some_and(|first| first != cell.value) {
                 written.push((at as u32, cell.value));
             }
@@ -179,7 +184,9 @@ impl Tracer {
             carried.truncate(init.len());
             {
                 let state = self.state();
-                carried.extend(written.iter().map(|&c| state.builder.graph().ty(state.cells[c as usize].value).clone()));
+                carried.extend(
+                    written.iter().map(|&c| state.builder.graph().ty(state.cells[c as usize].value).clone()),
+                );
             }
             let enter = |values: &[ValueId]| -> Result<Vec<Tensor>> {
                 let mut state = self.state();
@@ -195,14 +202,16 @@ impl Tracer {
                 Ok(vec![holds])
             })?;
             let given = self.state().builder.graph().block(test.block).params[init.len()..].to_vec();
-            let entered = |cell: &u32| written.iter().position(|w| w == cell).and_then(|k| given.get(k)).copied();
+            let entered =
+                |cell: &u32| written.iter().position(|w| w == cell).and_then(|k| given.get(k)).copied();
             if test.written.iter().any(|(cell, value)| entered(cell) != Some(*value)) {
                 return Err(Error::new(ErrorKind::Trace, "the condition of a loop writes state")
                     .at(origin)
                     .hint("write it in the body"));
             }
             let turn = self.block(&carried, |values| body(&enter(values)?))?;
-            let grown: Vec<u32> = turn.written.iter().map(|(c, _)| *c).filter(|c| !written.contains(c)).collect();
+            let grown: Vec<u32> =
+                turn.written.iter().map(|(c, _)| *c).filter(|c| !written.contains(c)).collect();
             if grown.is_empty() {
                 break (test, turn);
             }
@@ -214,11 +223,17 @@ impl Tracer {
         let mut results = turn.results.clone();
         for &cell in &written {
             let inside = turn.written.iter().find(|(c, _)| *c == cell).map(|(_, value)| *value);
-            results.push(inside.ok_or_else(|| Error::internal("carried state that the body does not write"))?);
+            results
+                .push(inside.ok_or_else(|| Error::internal("carried state that the body does not write"))?);
         }
         let types: Vec<Type> = results.iter().map(|&v| state.builder.graph().ty(v).clone()).collect();
         if types != carried {
-            return Err(differ("the body of a loop returns other types than it is given", &types, &carried, origin));
+            return Err(differ(
+                "the body of a loop returns other types than it is given",
+                &types,
+                &carried,
+                origin,
+            ));
         }
         state.builder.set_results(turn.block, results);
         let mut operands = Vec::new();

@@ -45,7 +45,12 @@ pub struct Spec {
 impl Spec {
     /// The type and device of a tensor, which is also the example.
     pub fn of(tensor: &Tensor) -> Spec {
-        Spec { ty: tensor.tensor_type(), device: tensor.device(), example: Some(tensor.clone()), name: String::new() }
+        Spec {
+            ty: tensor.tensor_type(),
+            device: tensor.device(),
+            example: Some(tensor.clone()),
+            name: String::new(),
+        }
     }
 }
 
@@ -138,7 +143,8 @@ pub fn record(
 
 /// Captured tensors that nobody else holds any more can never change: they become constants of the graph. Says how many.
 pub(crate) fn constants(recording: Recording) -> Result<(Recording, usize)> {
-    let fixed: Vec<Option<Tensor>> = recording.sources.iter().zip(&recording.graph.inputs).map(fixed).collect();
+    let fixed: Vec<Option<Tensor>> =
+        recording.sources.iter().zip(&recording.graph.inputs).map(fixed).collect();
     let count = fixed.iter().flatten().count();
     if count == 0 {
         return Ok((recording, 0));

@@ -32,7 +32,9 @@ pub(super) fn scatter(
     let repeated = layout.shape.iter().zip(&layout.strides).any(|(&n, &s)| n > 1 && s == 0);
     if repeated {
         let message = "several elements of the target share one memory location";
-        return Err(Error::new(ErrorKind::InPlace, message).at(origin).hint("write into a copy of the expanded view"));
+        return Err(Error::new(ErrorKind::InPlace, message)
+            .at(origin)
+            .hint("write into a copy of the expanded view"));
     }
     let total: usize = dims.iter().product();
     let count = layout.numel();
@@ -49,7 +51,11 @@ pub(super) fn scatter(
     let unit = (0..layout.rank()).filter(|&d| layout.shape[d] == 1);
     let full_order: Vec<usize> = unit.chain(order.iter().copied()).collect();
     let in_order = full_order.iter().copied().eq(0..layout.rank());
-    let run = if in_order { new } else { state.emit1(&ops::PERMUTE, vec![Operand::Value(new), ints(full_order)], origin)? };
+    let run = if in_order {
+        new
+    } else {
+        state.emit1(&ops::PERMUTE, vec![Operand::Value(new), ints(full_order)], origin)?
+    };
     if count == total {
         return state.emit1(&ops::RESHAPE, vec![Operand::Value(run), ints(dims.iter().copied())], origin);
     }
@@ -104,6 +110,11 @@ fn table(
         Error::new(ErrorKind::Trace, "this view cannot be written through while tracing").at(origin)
     })?;
     let placed = state.emit1(select, vec![Operand::Value(flat), int(0), Operand::Value(from)], origin)?;
-    let placed = state.emit1(&ops::RESHAPE, vec![Operand::Value(placed), ints(dims.iter().copied())], origin)?;
-    state.emit1(&ops::WHERE, vec![Operand::Value(covered), Operand::Value(placed), Operand::Value(base)], origin)
+    let placed =
+        state.emit1(&ops::RESHAPE, vec![Operand::Value(placed), ints(dims.iter().copied())], origin)?;
+    state.emit1(
+        &ops::WHERE,
+        vec![Operand::Value(covered), Operand::Value(placed), Operand::Value(base)],
+        origin,
+    )
 }

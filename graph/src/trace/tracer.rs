@@ -144,7 +144,13 @@ impl Tracer {
     }
 
     /// A tensor object for a value of the graph.
-    pub(super) fn wrap(&self, state: &mut State, value: ValueId, device: DeviceId, origin: Origin) -> Result<Tensor> {
+    pub(super) fn wrap(
+        &self,
+        state: &mut State,
+        value: ValueId,
+        device: DeviceId,
+        origin: Origin,
+    ) -> Result<Tensor> {
         let ty = state.builder.graph().tensor_type(value)?.clone();
         let layout = Layout::contiguous(&ty.constant_dims()?);
         let cell = state.new_cell(Cell { value, version: 0, view: None, dtype: ty.dtype, layout, device });
@@ -159,7 +165,9 @@ impl Tracer {
         let dims = spec.ty.constant_dims()?;
         let at = state.inputs.len();
         let example = match self.mode {
-            Mode::Along => Some(spec.example.clone().ok_or_else(|| Error::value("an argument without example"))?),
+            Mode::Along => {
+                Some(spec.example.clone().ok_or_else(|| Error::value("an argument without example"))?)
+            }
             Mode::Staged => None,
         };
         let layout = Layout::contiguous(&dims);
@@ -248,7 +256,12 @@ impl Tracer {
         state.examples.clear();
         finished.sources = inputs.into_iter().map(|(_, source)| source).collect();
         let graph = finished.builder.finish(finished.values, finished.write_backs);
-        Ok(Recording { graph, sources: finished.sources, warnings: std::mem::take(&mut state.warnings), examples })
+        Ok(Recording {
+            graph,
+            sources: finished.sources,
+            warnings: std::mem::take(&mut state.warnings),
+            examples,
+        })
     }
 }
 
@@ -360,7 +373,8 @@ impl State {
             let Some(view) = written.view.clone() else { return self.alone(at, origin) };
             let shape = written.layout.shape.clone();
             let base = &self.cells[view.base as usize];
-            let (old, dims, dtype, version) = (base.value, base.layout.shape.clone(), base.dtype, base.version);
+            let (old, dims, dtype, version) =
+                (base.value, base.layout.shape.clone(), base.dtype, base.version);
             let layout = view
                 .layout(dtype, &Layout::contiguous(&dims), &shape)
                 .ok_or_else(|| Error::internal("a dense tensor has no such view").in_op(view.op.name))?;
@@ -405,7 +419,12 @@ impl State {
         Ok(outputs)
     }
 
-    pub(super) fn emit1(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<ValueId> {
+    pub(super) fn emit1(
+        &mut self,
+        op: &'static OpDef,
+        operands: Vec<Operand>,
+        origin: Origin,
+    ) -> Result<ValueId> {
         let outputs = self.emit(op, operands, origin)?;
         outputs.first().copied().ok_or_else(|| Error::internal("no output").in_op(op.name))
     }
@@ -459,8 +478,14 @@ impl Interpreter for Tracer {
         for value in outputs {
             let ty = state.builder.graph().tensor_type(value)?.clone();
             let dims = ty.constant_dims()?;
-            let mut cell =
-                Cell { value, version: 0, view: None, dtype: ty.dtype, layout: Layout::contiguous(&dims), device };
+            let mut cell = Cell {
+                value,
+                version: 0,
+                view: None,
+                dtype: ty.dtype,
+                layout: Layout::contiguous(&dims),
+                device,
+            };
             if let (Effect::View(0), Some(base), Some(rest)) = (op.effect, first, hosts(args)) {
                 let info = &state.cells[base as usize];
                 if let Some(layout) = view_layout(op, &rest, info.dtype, &info.layout, &dims) {
@@ -490,7 +515,10 @@ impl Interpreter for Tracer {
             }
             None => {
                 let (what, hint) = match what {
-                    Observe::Values => ("the values", "compute with tensor operations, or return the tensor and read it outside"),
+                    Observe::Values => (
+                        "the values",
+                        "compute with tensor operations, or return the tensor and read it outside",
+                    ),
                     Observe::Truth => ("the truth", "use `cond` or `while_loop`, or decide outside"),
                 };
                 let message = format!("{what} of {ty} are not known while the function is staged");
@@ -556,8 +584,13 @@ impl Interpreter for Tracer {
         };
         let operands = values.into_iter().map(Operand::Value).collect();
         let graph_types: Vec<Type> = types.iter().cloned().map(Type::Tensor).collect();
-        let node =
-            state.builder.node(NodeKind::Call(callable.clone()), operands, Vec::new(), &graph_types, Some(origin));
+        let node = state.builder.node(
+            NodeKind::Call(callable.clone()),
+            operands,
+            Vec::new(),
+            &graph_types,
+            Some(origin),
+        );
         let outputs = state.builder.outputs(node).to_vec();
         if let Some(examples) = examples {
             state.examples.extend(outputs.iter().copied().zip(examples));
