@@ -9,7 +9,7 @@ use super::element::Element;
 use super::machine::Machine;
 use super::pack;
 use super::part::{Job, Place, finish};
-use super::scratch;
+use super::scratch::Scratch;
 use super::vector::{Number, Vector};
 
 /// Rows for which this path is used.
@@ -18,8 +18,11 @@ pub(super) const FEW: usize = 4;
 pub(super) const UNIT: usize = 64;
 /// Columns that are summed at a time at most: rows of sums and eight rows of b in the first-level cache.
 const MOST: usize = 512;
-/// Rows of b per step.
-const STEP: usize = 8;
+/// Rows of b per step. Rows that are a power of two apart share the sets of the first-level cache, which has 8 or more
+/// places in each; eight rows and the sums were measured to be slower.
+const STEP: usize = 4;
+/// Rows of b that are transposed at a time: whole cache lines of its columns.
+const DEPTH: usize = 64;
 
 /// Computes the columns of one block; all rows.
 ///
@@ -34,64 +37,65 @@ pub(super) unsafe fn block<E: Element, M: Machine<E::Sum>>(job: &Job<E>, in_batc
     let k_most = job.k.min(BLOCK);
     let step = width.next_multiple_of(16);
     let row_len = k_most.next_multiple_of(16);
-    let len = rows * (2 * step + row_len) + if streams { 0 } else { STEP * UNIT };
-    scratch::with(len * size_of::<E::Sum>(), |buffer| {
-        let totals: *mut E::Sum = buffer.cast();
-        let sums = totals.wrapping_add(rows * step);
-        let left = sums.wrapping_add(rows * step);
-        let square = left.wrapping_add(rows * row_len);
-        for j in (0..cols).step_by(width) {
-            let count = width.min(cols - j);
-            let b = b.wrapping_offset(j as isize * job.b_steps.col);
-            for first in (0..job.k.max(1)).step_by(BLOCK) {
-                let k = BLOCK.min(job.k - first);
-                let into = if first == 0 { totals } else { sums };
-                // SAFETY: the buffer has been measured for all of it, and the operands are good for the geometry.
-                unsafe {
-                    for i in 0..rows * step {
-                        into.add(i).write(E::Sum::ZERO);
+    let len = rows * (2 * step + row_len) + if streams { 0 } else { DEPTH * UNIT };
+    let mut scratch = Scratch::take(len * size_of::<E::Sum>());
+    let totals: *mut E::Sum = scratch.start();
+    let sums = totals.wrapping_add(rows * step);
+    let left = sums.wrapping_add(rows * step);
+    let square = left.wrapping_add(rows * row_len);
+    for j in (0..cols).step_by(width) {
+        let count = width.min(cols - j);
+        let b = b.wrapping_offset(j as isize * job.b_steps.col);
+        for first in (0..job.k.max(1)).step_by(BLOCK) {
+            let k = BLOCK.min(job.k - first);
+            let into = if first == 0 { totals } else { sums };
+            // SAFETY: the buffer has been measured for all of it, and the operands are good for the geometry.
+            unsafe {
+                for i in 0..rows * step {
+                    into.add(i).write(E::Sum::ZERO);
+                }
+                for i in 0..rows {
+                    let from = a.offset(i as isize * job.a_steps.row + first as isize * job.a_steps.col);
+                    for p in 0..k {
+                        left.add(i * row_len + p).write((*from.offset(p as isize * job.a_steps.col)).widen());
                     }
+                }
+                for p in (0..k).step_by(if streams { STEP } else { DEPTH }) {
+                    let depth = (if streams { STEP } else { DEPTH }).min(k - p);
+                    let from = b.offset((first + p) as isize * job.b_steps.row);
+                    let (right, right_row) = if streams {
+                        (from.cast(), job.b_steps.row)
+                    } else {
+                        pack::gather::<E, M>(from, job.b_steps, depth, count, UNIT, square);
+                        (square.cast_const(), UNIT as isize)
+                    };
                     for i in 0..rows {
-                        let from = a.offset(i as isize * job.a_steps.row + first as isize * job.a_steps.col);
-                        for p in 0..k {
-                            left.add(i * row_len + p)
-                                .write((*from.offset(p as isize * job.a_steps.col)).widen());
-                        }
-                    }
-                    for p in (0..k).step_by(STEP) {
-                        let depth = STEP.min(k - p);
-                        let from = b.offset((first + p) as isize * job.b_steps.row);
-                        let (right, right_row) = if streams {
-                            (from.cast(), job.b_steps.row)
-                        } else {
-                            pack::gather::<E, M>(from, job.b_steps, depth, count, UNIT, square);
-                            (square.cast_const(), UNIT as isize)
-                        };
-                        for i in 0..rows {
-                            let (x, into) = (left.add(i * row_len + p), into.add(i * step));
-                            if depth == STEP {
+                        let (x, into) = (left.add(i * row_len + p), into.add(i * step));
+                        for q in (0..depth).step_by(STEP) {
+                            let (x, right) = (x.add(q), right.offset(q as isize * right_row));
+                            if depth - q >= STEP {
                                 add_rows::<M::Vector, STEP>(x, right, right_row, count, into);
                             } else {
-                                for q in 0..depth {
+                                for q in 0..depth - q {
                                     let right = right.offset(q as isize * right_row);
                                     add_rows::<M::Vector, 1>(x.add(q), right, right_row, count, into);
                                 }
                             }
                         }
                     }
-                    if first > 0 {
-                        for i in 0..rows * step {
-                            *totals.add(i) = (*totals.add(i)).add(*sums.add(i));
-                        }
+                }
+                if first > 0 {
+                    for i in 0..rows * step {
+                        *totals.add(i) = (*totals.add(i)).add(*sums.add(i));
                     }
                 }
             }
-            let to = c.wrapping_offset(j as isize * job.c_steps.col);
-            let tile = Place { i: top, j: edge + j, rows, cols: count };
-            // SAFETY: the columns are a part of c and of the totals.
-            unsafe { finish(job, Some((totals.cast_const(), step)), to, tile) };
         }
-    });
+        let to = c.wrapping_offset(j as isize * job.c_steps.col);
+        let tile = Place { i: top, j: edge + j, rows, cols: count };
+        // SAFETY: the columns are a part of c and of the totals.
+        unsafe { finish(job, Some((totals.cast_const(), step)), to, tile) };
+    }
 }
 
 /// into[j] += x[0] b[0, j] + .. + x[P - 1] b[P - 1, j], as a chain.

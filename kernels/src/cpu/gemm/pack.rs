@@ -125,8 +125,10 @@ pub(super) unsafe fn gather<E: Element, M: Machine<E::Sum>>(
             1 => (k / SQUARE * SQUARE, cols / SQUARE * SQUARE),
             _ => (0, 0),
         };
-        for p in (0..k_even).step_by(SQUARE) {
-            for j in (0..cols_even).step_by(SQUARE) {
+        // Along k first: eight columns that are a power of two apart share the sets of the first-level cache, and more of
+        // them would drive each other out between two squares.
+        for j in (0..cols_even).step_by(SQUARE) {
+            for p in (0..k_even).step_by(SQUARE) {
                 let from = from.offset(p as isize + j as isize * steps.col);
                 transpose::<E, M>(from, steps.col, to.add(p * width + j), width);
             }
@@ -155,7 +157,7 @@ unsafe fn transpose<E: Element, M: Machine<E::Sum>>(
         } else {
             let mut wide = [[E::Sum::ZERO; SQUARE]; SQUARE];
             for (i, row) in wide.iter_mut().enumerate() {
-                *row = from.offset(i as isize * step).cast::<[E; SQUARE]>().read_unaligned().map(E::widen);
+                copy(from.offset(i as isize * step), SQUARE, row.as_mut_ptr());
             }
             M::transpose(wide.as_ptr().cast(), SQUARE as isize, to, to_step);
         }
@@ -171,7 +173,11 @@ unsafe fn copy<E: Element>(from: *const E, len: usize, to: *mut E::Sum) {
         // Whole groups through values: the compiler cannot know that the two places do not overlap.
         for i in (0..even).step_by(SQUARE) {
             let group = from.add(i).cast::<[E; SQUARE]>().read_unaligned();
-            to.add(i).cast::<[E::Sum; SQUARE]>().write_unaligned(group.map(E::widen));
+            let mut wide = [E::Sum::ZERO; SQUARE];
+            for (wide, narrow) in wide.iter_mut().zip(group) {
+                *wide = narrow.widen();
+            }
+            to.add(i).cast::<[E::Sum; SQUARE]>().write_unaligned(wide);
         }
         for i in even..len {
             to.add(i).write((*from.add(i)).widen());

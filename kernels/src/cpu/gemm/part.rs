@@ -8,7 +8,7 @@ use super::element::Element;
 use super::few::{self, FEW};
 use super::machine::Machine;
 use super::pack::{self, Left, Steps};
-use super::scratch;
+use super::scratch::Scratch;
 use super::{Activation, BLOCK};
 use crate::shape::{Dims, Strides};
 
@@ -146,70 +146,68 @@ unsafe fn block<E: Element, M: Machine<E::Sum>>(job: &Job<E>, in_batch: usize, p
     let a_len = if packs_a { pack::len_a(rows, k_most, M::ROWS) } else { 0 }.next_multiple_of(16);
     let panel_len = (k_most * M::WIDTH).next_multiple_of(16);
     let len = a_len + panel_len * panels.min(GROUP) + pending * M::WIDTH;
-    scratch::with(len * size_of::<E::Sum>(), |buffer| {
-        let a_buffer: *mut E::Sum = buffer.cast();
-        let b_buffer = a_buffer.wrapping_add(a_len);
-        let sums = b_buffer.wrapping_add(panel_len * panels.min(GROUP));
-        for k_block in 0..k_blocks {
-            let p = k_block * BLOCK;
-            let k = BLOCK.min(job.k - p);
-            let from = a.wrapping_offset(p as isize * job.a_steps.col);
-            let left = if packs_a {
+    let mut scratch = Scratch::take(len * size_of::<E::Sum>());
+    let a_buffer: *mut E::Sum = scratch.start();
+    let b_buffer = a_buffer.wrapping_add(a_len);
+    let sums = b_buffer.wrapping_add(panel_len * panels.min(GROUP));
+    for k_block in 0..k_blocks {
+        let p = k_block * BLOCK;
+        let k = BLOCK.min(job.k - p);
+        let from = a.wrapping_offset(p as isize * job.a_steps.col);
+        let left = if packs_a {
+            // SAFETY: the buffer has been measured for it.
+            unsafe { pack::pack_a::<E, M>(from, job.a_steps, rows, k, a_buffer) }
+        } else {
+            let Steps { row, col } = job.a_steps;
+            Left { start: from.cast(), row, col, tile: M::ROWS as isize * row }
+        };
+        for first in (0..panels).step_by(GROUP) {
+            let group = GROUP.min(panels - first);
+            let j = first * M::WIDTH;
+            let width = (group * M::WIDTH).min(cols - j);
+            let from = b.wrapping_offset(p as isize * job.b_steps.row + j as isize * job.b_steps.col);
+            let (right, right_row, right_panel) = if packs_b || width % M::WIDTH != 0 {
                 // SAFETY: the buffer has been measured for it.
-                unsafe { pack::pack_a::<E, M>(from, job.a_steps, rows, k, a_buffer) }
+                unsafe { pack::pack_b::<E, M>(from, job.b_steps, k, width, b_buffer) };
+                (b_buffer.cast_const(), M::WIDTH as isize, k * M::WIDTH)
             } else {
-                let Steps { row, col } = job.a_steps;
-                Left { start: from.cast(), row, col, tile: M::ROWS as isize * row }
+                (from.cast(), job.b_steps.row, M::WIDTH)
             };
-            for first in (0..panels).step_by(GROUP) {
-                let group = GROUP.min(panels - first);
-                let j = first * M::WIDTH;
-                let width = (group * M::WIDTH).min(cols - j);
-                let from = b.wrapping_offset(p as isize * job.b_steps.row + j as isize * job.b_steps.col);
-                let (right, right_row, right_panel) = if packs_b || width % M::WIDTH != 0 {
-                    // SAFETY: the buffer has been measured for it.
-                    unsafe { pack::pack_b::<E, M>(from, job.b_steps, k, width, b_buffer) };
-                    (b_buffer.cast_const(), M::WIDTH as isize, k * M::WIDTH)
-                } else {
-                    (from.cast(), job.b_steps.row, M::WIDTH)
-                };
-                for panel in 0..group {
-                    let j = j + panel * M::WIDTH;
-                    let width = M::WIDTH.min(cols - j);
-                    let right = right.wrapping_add(panel * right_panel);
-                    let keeps = in_place && width == M::WIDTH;
-                    for i in (0..rows).step_by(M::ROWS) {
-                        let height = M::ROWS.min(rows - i);
-                        let to =
-                            c.wrapping_offset(i as isize * job.c_steps.row + j as isize * job.c_steps.col);
-                        let (sum, sum_row, add) = if keeps {
-                            (to.cast(), job.c_steps.row, k_block > 0 || job.accumulate)
-                        } else {
-                            let slot = match (k_blocks == 1, in_place) {
-                                (true, _) => 0,
-                                (false, true) => i,
-                                (false, false) => (first + panel) * rows + i,
-                            };
-                            (sums.wrapping_add(slot * M::WIDTH), M::WIDTH as isize, k_block > 0)
+            for panel in 0..group {
+                let j = j + panel * M::WIDTH;
+                let width = M::WIDTH.min(cols - j);
+                let right = right.wrapping_add(panel * right_panel);
+                let keeps = in_place && width == M::WIDTH;
+                for i in (0..rows).step_by(M::ROWS) {
+                    let height = M::ROWS.min(rows - i);
+                    let to = c.wrapping_offset(i as isize * job.c_steps.row + j as isize * job.c_steps.col);
+                    let (sum, sum_row, add) = if keeps {
+                        (to.cast(), job.c_steps.row, k_block > 0 || job.accumulate)
+                    } else {
+                        let slot = match (k_blocks == 1, in_place) {
+                            (true, _) => 0,
+                            (false, true) => i,
+                            (false, false) => (first + panel) * rows + i,
                         };
-                        let start = left.start.wrapping_offset((i / M::ROWS) as isize * left.tile);
-                        // SAFETY: a and b are packed or lie as the job says; the sums have room for the tile.
-                        unsafe {
-                            M::TILES[height - 1](
-                                k, start, left.row, left.col, right, right_row, sum, sum_row, add,
-                            )
-                        };
-                        let sums = (!keeps).then_some((sum.cast_const(), M::WIDTH));
-                        if k_block + 1 == k_blocks && (!keeps || job.has_epilogue()) {
-                            let tile = Place { i: top + i, j: edge + j, rows: height, cols: width };
-                            // SAFETY: the tile is a part of c and of the sums.
-                            unsafe { finish(job, sums, to, tile) };
-                        }
+                        (sums.wrapping_add(slot * M::WIDTH), M::WIDTH as isize, k_block > 0)
+                    };
+                    let start = left.start.wrapping_offset((i / M::ROWS) as isize * left.tile);
+                    // SAFETY: a and b are packed or lie as the job says; the sums have room for the tile.
+                    unsafe {
+                        M::TILES[height - 1](
+                            k, start, left.row, left.col, right, right_row, sum, sum_row, add,
+                        )
+                    };
+                    let sums = (!keeps).then_some((sum.cast_const(), M::WIDTH));
+                    if k_block + 1 == k_blocks && (!keeps || job.has_epilogue()) {
+                        let tile = Place { i: top + i, j: edge + j, rows: height, cols: width };
+                        // SAFETY: the tile is a part of c and of the sums.
+                        unsafe { finish(job, sums, to, tile) };
                     }
                 }
             }
         }
-    });
+    }
 }
 
 /// Panels of b that are packed together: enough that a row of them is a few cache lines, which is what the processor

@@ -10,15 +10,31 @@ thread_local! {
     static BUFFER: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `f` with this thread's buffer, at least `bytes` long and filled with whatever was there.
-pub(super) fn with<R>(bytes: usize, f: impl FnOnce(*mut u8) -> R) -> R {
-    // The buffer is taken out, so that a product inside `f` would get another one instead of the same.
-    let mut buffer = BUFFER.take();
-    let lines = bytes.div_ceil(64);
-    if buffer.len() < lines {
-        buffer.resize(lines, Line([0; 64]));
+/// This thread's buffer, lent. A value and not a function that takes a closure, because a closure's code would be
+/// compiled without the vector instructions of the function that it stands in.
+pub(super) struct Scratch {
+    lines: Vec<Line>,
+}
+
+impl Scratch {
+    /// A buffer of at least `bytes`, filled with whatever was there.
+    pub(super) fn take(bytes: usize) -> Scratch {
+        let mut lines = BUFFER.take();
+        let wanted = bytes.div_ceil(64);
+        if lines.len() < wanted {
+            lines.resize(wanted, Line([0; 64]));
+        }
+        Scratch { lines }
     }
-    let result = f(buffer.as_mut_ptr().cast());
-    BUFFER.set(buffer);
-    result
+
+    /// Where it begins.
+    pub(super) fn start<T>(&mut self) -> *mut T {
+        self.lines.as_mut_ptr().cast()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        BUFFER.set(std::mem::take(&mut self.lines));
+    }
 }
