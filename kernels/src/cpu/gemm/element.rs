@@ -9,6 +9,8 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
     type Sum: Number;
     /// Whether `Sum` is the same type, so that sums can be kept in the result itself.
     const IS_SUM: bool;
+    /// Whether AVX-512 has code of its own: for floats. Integers use that of AVX2, to keep the program small.
+    const IS_FLOAT: bool;
     /// The element as a number.
     fn widen(self) -> Self::Sum;
     /// The number as an element, rounded once.
@@ -25,10 +27,11 @@ pub(super) trait Element: Copy + Send + Sync + 'static {
 pub(super) struct Truth(u8);
 
 macro_rules! elements {
-    ($($type:ty, $sum:ty, $is_sum:literal, |$x:ident| $widen:expr, $narrow:expr, |$a:ident, $b:ident| $add:expr, $relu:expr;)*) => {$(
+    ($($type:ty, $sum:ty, $is_sum:literal, $is_float:literal, |$x:ident| $widen:expr, $narrow:expr, |$a:ident, $b:ident| $add:expr, $relu:expr;)*) => {$(
         impl Element for $type {
             type Sum = $sum;
             const IS_SUM: bool = $is_sum;
+            const IS_FLOAT: bool = $is_float;
             #[inline(always)]
             fn widen(self) -> $sum { let $x = self; $widen }
             #[inline(always)]
@@ -42,18 +45,18 @@ macro_rules! elements {
 }
 
 elements! {
-    f32, f32, true, |x| x, x, |a, b| a + b, if a < 0.0 { 0.0 } else { a };
-    f64, f64, true, |x| x, x, |a, b| a + b, if a < 0.0 { 0.0 } else { a };
-    i32, i32, true, |x| x, x, |a, b| a.wrapping_add(b), a.max(0);
-    i64, i64, true, |x| x, x, |a, b| a.wrapping_add(b), a.max(0);
+    f32, f32, true, true, |x| x, x, |a, b| a + b, if a < 0.0 { 0.0 } else { a };
+    f64, f64, true, true, |x| x, x, |a, b| a + b, if a < 0.0 { 0.0 } else { a };
+    i32, i32, true, false, |x| x, x, |a, b| a.wrapping_add(b), a.max(0);
+    i64, i64, true, false, |x| x, x, |a, b| a.wrapping_add(b), a.max(0);
     // Sums modulo 2^32 are right modulo 2^8.
-    u8, i32, false, |x| x as i32, x as u8, |a, b| a.wrapping_add(b), a;
-    f16, f32, false, |x| widen_f16(x), f16::from_f32(x), |a, b| f16::from_f32(widen_f16(a) + widen_f16(b)),
+    u8, i32, false, false, |x| x as i32, x as u8, |a, b| a.wrapping_add(b), a;
+    f16, f32, false, true, |x| widen_f16(x), f16::from_f32(x), |a, b| f16::from_f32(widen_f16(a) + widen_f16(b)),
         if widen_f16(a) < 0.0 { f16::ZERO } else { a };
-    bf16, f32, false, |x| widen_bf16(x), bf16::from_f32(x), |a, b| bf16::from_f32(widen_bf16(a) + widen_bf16(b)),
+    bf16, f32, false, true, |x| widen_bf16(x), bf16::from_f32(x), |a, b| bf16::from_f32(widen_bf16(a) + widen_bf16(b)),
         if widen_bf16(a) < 0.0 { bf16::ZERO } else { a };
     // The number of pairs that are both true; k is far below 2^32.
-    Truth, i32, false, |x| (x.0 != 0) as i32, Truth((x != 0) as u8), |a, b| Truth(((a.0 | b.0) != 0) as u8), a;
+    Truth, i32, false, false, |x| (x.0 != 0) as i32, Truth((x != 0) as u8), |a, b| Truth(((a.0 | b.0) != 0) as u8), a;
 }
 
 /// Branch-free, so that packing loops become vector code; `half` asks the processor about F16C at every number.

@@ -112,7 +112,7 @@ where
     const CODE: [Code<E>; 3] = [
         code::<E, Portable>(part_portable::<E>),
         code::<E, Avx2>(part_avx2::<E>),
-        code::<E, Avx512>(part_avx512::<E>),
+        if E::IS_FLOAT { code::<E, Avx512>(part_avx512::<E>) } else { code::<E, Avx2>(part_avx2::<E>) },
     ];
 }
 #[cfg(not(target_arch = "x86_64"))]

@@ -3,8 +3,8 @@
 //! A tile of `rows` x (2 vectors) of the result stays in registers while k advances. Six rows of two vectors fill the
 //! 16 registers of AVX2 (12 sums, 2 of b, 1 of a), fourteen rows the 32 of AVX-512.
 
-use super::transpose;
 use super::vector::{Number, Plain, Vector};
+use super::{dots, transpose};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::sync::OnceLock;
@@ -12,6 +12,10 @@ use std::sync::OnceLock;
 /// c[i, j] = (c[i, j] if `add`) + sum over p of a[i, p] * b[p, j], for the rows of the tile and `Machine::WIDTH` columns
 /// that lie side by side in b and c. Arguments: k; a, its row and column step; b, its row step; c, its row step; add.
 pub(super) type Tile<T> = unsafe fn(usize, *const T, isize, isize, *const T, isize, *mut T, isize, bool);
+
+/// sums[j] += x[0] b[0, j] + x[1] b[1, j] + .. as a chain, for columns that lie side by side. Arguments: k; x; b, the step
+/// between its columns; the number of columns; sums.
+pub(super) type Dots<T> = unsafe fn(usize, *const T, *const T, isize, usize, *mut T);
 
 /// How an instruction set multiplies matrices of `T`.
 pub(super) trait Machine<T: Number> {
@@ -25,6 +29,8 @@ pub(super) trait Machine<T: Number> {
     const TILES: &'static [Tile<T>];
     /// Rows of a packed: a block of a of this height and `BLOCK` columns is to stay in the second-level cache.
     const PACK_ROWS: usize;
+    /// Dot products, where there is a routine for them.
+    const DOTS: Option<Dots<T>>;
     /// Writes the `SQUARE` rows at `from` as columns at `to`; steps are between rows.
     unsafe fn transpose(from: *const T, from_step: isize, to: *mut T, to_step: usize);
 }
@@ -73,7 +79,7 @@ pub(super) struct Avx2;
 pub(super) struct Avx512;
 
 #[inline(always)]
-unsafe fn tile<V: Vector, const R: usize>(
+unsafe fn tile<V: Vector, const R: usize, const UNROLL: usize>(
     k: usize,
     mut a: *const V::Item,
     a_row: isize,
@@ -99,13 +105,12 @@ unsafe fn tile<V: Vector, const R: usize>(
                 b = b.wrapping_offset(b_row);
             };
         }
-        for _ in 0..k / 4 {
-            step!(sums);
-            step!(sums);
-            step!(sums);
-            step!(sums);
+        for _ in 0..k / UNROLL {
+            for _ in 0..UNROLL {
+                step!(sums);
+            }
         }
-        for _ in 0..k % 4 {
+        for _ in 0..k % UNROLL {
             step!(sums);
         }
         for (i, [left, right]) in sums.into_iter().enumerate() {
@@ -128,7 +133,7 @@ macro_rules! tiles {
 
 macro_rules! machine {
     ($machine:ident, $tile:ident, [$($feature:literal)?], $transpose:ident, $rows:literal, $counts:tt;
-        $($item:ty, $vector:ty, $pack_rows:literal;)*) => {
+        $($item:ty, $vector:ty, $pack_rows:literal, $dots:expr;)*) => {
         $(#[target_feature(enable = $feature)])?
         unsafe fn $tile<V: Vector, const R: usize>(
             k: usize,
@@ -143,13 +148,11 @@ macro_rules! machine {
         ) {
             // SAFETY: the same contract.
             unsafe {
-                // Consecutive k in a row of a is the common case, and there the steps are constants.
+                // The common case, with steps that are constants and an unrolled loop: a row by row, b packed.
                 if a_col == 1 && b_row == 2 * V::LANES as isize {
-                    tile::<V, R>(k, a, a_row, 1, b, 2 * V::LANES as isize, c, c_row, add)
-                } else if a_col == 1 {
-                    tile::<V, R>(k, a, a_row, 1, b, b_row, c, c_row, add)
+                    tile::<V, R, 4>(k, a, a_row, 1, b, 2 * V::LANES as isize, c, c_row, add)
                 } else {
-                    tile::<V, R>(k, a, a_row, a_col, b, b_row, c, c_row, add)
+                    tile::<V, R, 1>(k, a, a_row, a_col, b, b_row, c, c_row, add)
                 }
             }
         }
@@ -158,6 +161,7 @@ macro_rules! machine {
             const ROWS: usize = $rows;
             const TILES: &'static [Tile<$item>] = tiles!($tile, $vector, $counts);
             const PACK_ROWS: usize = $pack_rows;
+            const DOTS: Option<Dots<$item>> = $dots;
             #[inline(always)]
             unsafe fn transpose(from: *const $item, from_step: isize, to: *mut $item, to_step: usize) {
                 // SAFETY: the same contract.
@@ -168,22 +172,22 @@ macro_rules! machine {
 }
 
 machine! { Portable, tile_portable, [], plain, 4, [1 2 3 4];
-    f32, Plain<f32, 4>, 128;
-    f64, Plain<f64, 4>, 64;
-    i32, Plain<i32, 4>, 128;
-    i64, Plain<i64, 4>, 64;
+    f32, Plain<f32, 4>, 128, None;
+    f64, Plain<f64, 4>, 64, None;
+    i32, Plain<i32, 4>, 128, None;
+    i64, Plain<i64, 4>, 64, None;
 }
 #[cfg(target_arch = "x86_64")]
 machine! { Avx2, tile_avx2, ["avx2,fma"], avx2, 6, [1 2 3 4 5 6];
-    f32, __m256, 252;
-    f64, __m256d, 126;
-    i32, Plain<i32, 8>, 252;
-    i64, Plain<i64, 4>, 126;
+    f32, __m256, 252, dots::F32;
+    f64, __m256d, 126, None;
+    i32, Plain<i32, 8>, 252, None;
+    i64, Plain<i64, 4>, 126, None;
 }
 #[cfg(target_arch = "x86_64")]
 machine! { Avx512, tile_avx512, ["avx2,fma,avx512f"], avx2, 14, [1 2 3 4 5 6 7 8 9 10 11 12 13 14];
-    f32, __m512, 448;
-    f64, __m512d, 224;
-    i32, Plain<i32, 16>, 448;
-    i64, Plain<i64, 8>, 224;
+    f32, __m512, 448, dots::F32;
+    f64, __m512d, 224, None;
+    i32, Plain<i32, 16>, 448, None;
+    i64, Plain<i64, 8>, 224, None;
 }
