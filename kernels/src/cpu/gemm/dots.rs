@@ -4,18 +4,14 @@
 //! registers, and each lane continues the chain of its own column.
 
 use super::machine::Dots;
-#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 /// The routine for f32 and AVX2.
-#[cfg(target_arch = "x86_64")]
 pub(super) const F32: Option<Dots<f32>> = Some(avx2);
 
 /// Rows that one group of columns advances before the next one does: whole cache lines.
-#[cfg(target_arch = "x86_64")]
 const RUN: usize = 16;
 
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2(k: usize, x: *const f32, b: *const f32, step: isize, cols: usize, into: *mut f32) {
     // SAFETY: the caller vouches for k numbers, for k rows of `cols` columns `step` apart, and for `cols` sums.
@@ -23,7 +19,7 @@ unsafe fn avx2(k: usize, x: *const f32, b: *const f32, step: isize, cols: usize,
         // One group alone waits for its own chain. Two groups must not be used where columns fall into the same set of
         // the first-level cache, since 16 lines do not fit there.
         let mut j = 0;
-        if step as usize % 1024 != 0 {
+        if !(step as usize).is_multiple_of(1024) {
             while cols - j >= 16 {
                 groups::<2>(k, x, b.offset(j as isize * step), step, into.add(j));
                 j += 16;
@@ -40,7 +36,6 @@ unsafe fn avx2(k: usize, x: *const f32, b: *const f32, step: isize, cols: usize,
 }
 
 /// 8 columns in each of `G` groups.
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn groups<const G: usize>(k: usize, x: *const f32, b: *const f32, step: isize, into: *mut f32) {
     // SAFETY: as in `avx2`.
@@ -67,7 +62,6 @@ unsafe fn groups<const G: usize>(k: usize, x: *const f32, b: *const f32, step: i
 }
 
 /// Eight steps of eight chains.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn square(mut sum: __m256, x: *const f32, b: *const f32, step: isize) -> __m256 {
@@ -99,7 +93,6 @@ unsafe fn square(mut sum: __m256, x: *const f32, b: *const f32, step: isize) -> 
 }
 
 /// Steps `from..to` of one chain.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tail(from: usize, to: usize, x: *const f32, b: *const f32, into: *mut f32) {

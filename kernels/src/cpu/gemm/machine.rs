@@ -3,8 +3,10 @@
 //! A tile of `rows` x (2 vectors) of the result stays in registers while k advances. Six rows of two vectors fill the
 //! 16 registers of AVX2 (12 sums, 2 of b, 1 of a), fourteen rows the 32 of AVX-512.
 
+#[cfg(target_arch = "x86_64")]
+use super::dots;
+use super::transpose;
 use super::vector::{Number, Plain, Vector};
-use super::{dots, transpose};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::sync::OnceLock;

@@ -14,6 +14,7 @@
 //! After the sum, each rounded to the element type, so that a fused step has the bits of a separate one: the old value
 //! of c (`accumulate`), the bias, the activation.
 
+#[cfg(target_arch = "x86_64")]
 mod dots;
 mod element;
 mod few;

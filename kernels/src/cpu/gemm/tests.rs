@@ -98,7 +98,7 @@ defined! {
     i64, |r| (r as i64) << 33 ^ r as i64, 0i64, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s,
         |p, q| p.wrapping_add(q), |v| v.max(0);
     u8, |r| r as u8, 0u8, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s, |p, q| p.wrapping_add(q), |v| v;
-    bool, |r| r % 16 == 0, false, |a, b, s| a && b || s, |x, y| x || y, |s| s, |p, q| p || q, |v| v;
+    bool, |r| r.is_multiple_of(16), false, |a, b, s| a && b || s, |x, y| x || y, |s| s, |p, q| p || q, |v| v;
 }
 
 /// One case of everything that a product can be asked for.
