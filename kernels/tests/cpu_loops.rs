@@ -42,7 +42,9 @@ fn check(seeds: std::ops::Range<u64>, style: Style) -> Vec<(u64, String)> {
         let expected = case.expected(Precision::Declared);
         for isa in Isa::available() {
             for pool in &pools {
-                let mut fail = |what: String| failures.push((seed, format!("{isa:?} {} threads: {what}", pool.threads())));
+                let mut fail = |what: String| {
+                    failures.push((seed, format!("{isa:?} {} threads: {what}", pool.threads())))
+                };
                 match (run(&case, isa, pool), &expected) {
                     (Err(got), Err(expected)) if got.access == expected.access => {}
                     (Ok(got), Ok(expected)) => {
@@ -50,7 +52,11 @@ fn check(seeds: std::ops::Range<u64>, style: Style) -> Vec<(u64, String)> {
                             let wrong = (0..got.len())
                                 .find(|&i| !agree(got.get(i), expected.get(i), got.dtype(), style));
                             if let Some(i) = wrong {
-                                fail(format!("buffer {b}[{i}] is {}, should be {}", got.get(i), expected.get(i)));
+                                fail(format!(
+                                    "buffer {b}[{i}] is {}, should be {}",
+                                    got.get(i),
+                                    expected.get(i)
+                                ));
                             }
                         }
                     }

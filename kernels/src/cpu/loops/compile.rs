@@ -84,6 +84,8 @@ pub(super) struct Compiler<'p> {
     pub(super) spread: Vec<SlotId>,
     pub(super) buffer: Vec<BufferId>,
     pub(super) reduction: Vec<u16>,
+    /// Loads that a store reads while there are other stores.
+    pub(super) copied: Vec<bool>,
     pub(super) code: Code,
 }
 
@@ -158,6 +160,7 @@ impl<'p> Compiler<'p> {
             spread: vec![NONE; n],
             buffer: vec![NONE; n],
             reduction: vec![NONE; n],
+            copied: vec![false; n],
             code: Code {
                 kept: Plan::default(),
                 streamed: None,
@@ -261,6 +264,7 @@ impl<'p> Compiler<'p> {
             .max()
             .unwrap_or(1)
             .max(1);
+        self.mark_copies();
         let roots = self.roots(passes);
         self.reductions()?;
         let rows: Vec<Vec<usize>> = (0..=last_stage.max(passes))
@@ -305,14 +309,6 @@ impl<'p> Compiler<'p> {
 
     pub(super) fn is_store(&self, i: usize) -> bool {
         matches!(self.program.insts[i].op, InstOp::Store { .. })
-    }
-
-    /// Whether the value is stored as it is, and is not all that is stored.
-    fn stored_beside_others(&self, i: usize) -> bool {
-        let stores = |inst: &&Inst| matches!(inst.op, InstOp::Store { .. });
-        let stores_it = |inst: &Inst| matches!(inst.op, InstOp::Store { value, .. } if value.0 as usize == i);
-        let insts = &self.program.insts;
-        insts.iter().filter(stores).count() > 1 && insts.iter().any(stores_it)
     }
 
     pub(super) fn is_reduce(&self, i: usize) -> bool {
@@ -438,14 +434,7 @@ impl<'p> Compiler<'p> {
                 Cast::Nothing => compute(tables::copy(Lane::of(inst.dtype), isa), [slot(a); 3], false),
             },
             InstOp::Load { access, index: None, mask: None } => {
-                steps.push(Step::Load { access: access.0 as u16, dst, buffer });
-                if !self.stored_beside_others(i) {
-                    return Ok(());
-                }
-                // A load may be a view of the memory itself, which another store may replace before this value is
-                // stored: two stores can even exchange two buffers. So the value is taken now.
-                let copy = tables::copy(Lane::of(inst.dtype), isa);
-                Step::Compute { kernel: copy, args: [dst; 3], dst, buffer, direct: NONE, round: None }
+                Step::Load { access: access.0 as u16, dst, buffer, copy: self.copied[i] }
             }
             InstOp::Load { access, index, mask } => Step::Gather {
                 access: access.0 as u16,

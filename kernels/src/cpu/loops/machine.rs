@@ -264,7 +264,9 @@ impl<'c> Machine<'c> {
                         }
                         self.put(dst, at, (steps != 0) as usize);
                     }
-                    Step::Load { access, dst, buffer } => self.load::<ROWS>(access, dst, buffer, &tile),
+                    Step::Load { access, dst, buffer, copy } => {
+                        self.load::<ROWS>(access, dst, buffer, copy, &tile)
+                    }
                     Step::Store { access, arg } => {
                         let value = self.slot(arg);
                         let (spare, lane) = (self.spare, self.code.movers[access as usize].lane);
@@ -369,7 +371,14 @@ impl<'c> Machine<'c> {
     }
 
     #[inline(always)]
-    unsafe fn load<const ROWS: bool>(&mut self, access: u16, dst: SlotId, buffer: BufferId, tile: &Tile<'_>) {
+    unsafe fn load<const ROWS: bool>(
+        &mut self,
+        access: u16,
+        dst: SlotId,
+        buffer: BufferId,
+        copy: bool,
+        tile: &Tile<'_>,
+    ) {
         let mover = &self.code.movers[access as usize];
         let at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
         // SAFETY: the positions of a tile lie in the access's buffer.
@@ -391,7 +400,7 @@ impl<'c> Machine<'c> {
             }
             let from = self.box_of(access, tile);
             let scalar = ROWS && self.width == 1;
-            if !scalar && from.packed() && mover.widen.is_none() {
+            if !scalar && !copy && from.packed() && mover.widen.is_none() {
                 self.put(dst, from.at, 1);
             } else if scalar || from.constant() {
                 access::splat(mover, at, from.at);

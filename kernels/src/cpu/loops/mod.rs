@@ -15,6 +15,7 @@ mod plan;
 mod rows;
 mod schedule;
 mod scratch;
+mod simple;
 mod space;
 mod tables;
 #[cfg(test)]
@@ -33,12 +34,14 @@ use super::threads::Pool;
 use crate::dtype::Scalar;
 use crate::loops::{Geometry, IndexOutOfRange, Program};
 use plan::Code;
+use simple::Simple;
 use space::Space;
 use std::sync::Mutex;
 
 /// A program compiled for this processor; it may run on several threads at once.
 pub struct CompiledLoop {
     code: Code,
+    simple: Option<Simple>,
 }
 
 /// Compiles a verified program.
@@ -48,7 +51,8 @@ pub fn compile(program: &Program) -> Result<CompiledLoop, CompileError> {
 
 /// Compiles a verified program for a level of vector instructions, which the processor must have.
 pub fn compile_for(program: &Program, isa: Isa) -> Result<CompiledLoop, CompileError> {
-    Ok(CompiledLoop { code: compile::compile(program, isa.min(Isa::highest()))? })
+    let code = compile::compile(program, isa.min(Isa::highest()))?;
+    Ok(CompiledLoop { simple: Simple::of(&code), code })
 }
 
 impl CompiledLoop {
@@ -66,6 +70,14 @@ impl CompiledLoop {
         pool: &Pool,
     ) -> Result<(), IndexOutOfRange> {
         let launch = Launch { code: &self.code, params, pool };
+        if let Some(simple) = &self.simple
+            && let Some((n, broadcast)) = flat(geometry)
+        {
+            // SAFETY: the caller's contract.
+            if let Some(outcome) = unsafe { simple.run(&launch, n, pointers, broadcast) } {
+                return outcome;
+            }
+        }
         let space = Space::new(&self.code, geometry, pointers);
         // SAFETY: the caller's contract.
         unsafe {
@@ -91,8 +103,29 @@ impl CompiledLoop {
     ) -> Result<(), IndexOutOfRange> {
         let launch = Launch { code: &self.code, params, pool };
         // SAFETY: the caller's contract.
-        unsafe { map::run_flat(&launch, n, pointers, broadcast) }
+        unsafe {
+            if let Some(simple) = &self.simple
+                && let Some(outcome) = simple.run(&launch, n, pointers, broadcast)
+            {
+                return outcome;
+            }
+            map::run_flat(&launch, n, pointers, broadcast)
+        }
     }
+}
+
+/// The points and the broadcast accesses of a space that `run_flat` could run.
+fn flat(geometry: &Geometry) -> Option<(usize, u32)> {
+    let (&[n], &[]) = (&*geometry.outer, &*geometry.inner) else { return None };
+    let mut broadcast = 0;
+    for (i, access) in geometry.accesses.iter().enumerate() {
+        match (access.offset, access.strides[0]) {
+            (0, 1) => {}
+            (0, 0) => broadcast |= 1 << i,
+            _ => return None,
+        }
+    }
+    Some((n, broadcast))
 }
 
 /// What all parts of one launch share.
@@ -106,11 +139,13 @@ struct Launch<'a> {
 const PART_NANOSECONDS: u64 = 5_000;
 
 impl Launch<'_> {
+    #[inline]
     fn threads(&self) -> usize {
         self.pool.threads()
     }
 
     /// Whether work of this many nanoseconds is done by the caller alone.
+    #[inline]
     fn inline(&self, nanoseconds: u64) -> bool {
         nanoseconds < 2 * PART_NANOSECONDS || self.threads() == 1
     }

@@ -45,6 +45,21 @@ impl Compiler<'_> {
         roots
     }
 
+    /// Finds the loads whose values are stored by a program with several stores. Stores come last in their pass and one
+    /// after the other, so an earlier one may overwrite what a later one stores.
+    pub(super) fn mark_copies(&mut self) {
+        let stores: Vec<&InstOp> = self
+            .program
+            .insts
+            .iter()
+            .map(|inst| &inst.op)
+            .filter(|op| matches!(op, InstOp::Store { .. }))
+            .collect();
+        if stores.len() > 1 {
+            stores.iter().flat_map(|op| op.operands()).for_each(|r| self.copied[r.0 as usize] = true);
+        }
+    }
+
     /// The Elem instructions that the roots need and that are not done, operands first; stores last.
     pub(super) fn closure(&self, roots: &[usize], done: &[bool]) -> Vec<usize> {
         let mut wanted = vec![false; self.program.insts.len()];

@@ -1,7 +1,7 @@
 //! Scratch memory of a thread: tile buffers stay in cache and are not allocated by a launch.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// A piece of 64-byte aligned memory.
 pub(super) struct Scratch {
@@ -12,11 +12,14 @@ pub(super) struct Scratch {
 const ALIGN: usize = 64;
 
 impl Scratch {
+    const NONE: Scratch = Scratch { ptr: std::ptr::null_mut(), size: 0 };
+
     fn layout(size: usize) -> Layout {
         Layout::from_size_align(size, ALIGN).expect("invariant: scratch sizes are far below isize::MAX")
     }
 
     /// At least `size` bytes, of any content.
+    #[inline]
     pub(super) fn of(&mut self, size: usize) -> *mut u8 {
         if size > self.size {
             let size = size.next_power_of_two().max(1 << 14);
@@ -47,17 +50,16 @@ impl Drop for Scratch {
 }
 
 thread_local! {
-    /// Pieces that nobody on this thread is using; more than one only while launches nest (a thread that waits for
-    /// the parts of a row computes parts itself).
-    static IDLE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
+    /// The piece that nobody on this thread is using. While launches nest (a thread that waits for the parts of a row
+    /// computes parts itself) the inner one finds none and brings its own, and the last one stays.
+    static IDLE: Cell<Scratch> = const { Cell::new(Scratch::NONE) };
 }
 
 /// Lends a piece of scratch memory of this thread.
 #[inline]
 pub(super) fn with<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
-    let idle = IDLE.with(|idle| idle.borrow_mut().pop());
-    let mut scratch = idle.unwrap_or(Scratch { ptr: std::ptr::null_mut(), size: 0 });
+    let mut scratch = IDLE.with(|idle| idle.replace(Scratch::NONE));
     let out = use_it(&mut scratch);
-    IDLE.with(|idle| idle.borrow_mut().push(scratch));
+    IDLE.with(|idle| drop(idle.replace(scratch)));
     out
 }

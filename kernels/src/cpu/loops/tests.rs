@@ -173,8 +173,8 @@ fn every_function_of_every_type() {
             let a = load(&mut p, dtype, Level::Elem);
             let r = p.push(InstOp::Unary(op, a), result, Level::Elem);
             store(&mut p, r, Level::Elem);
-            let exact = !tables::unary_rounds(op)
-                || matches!(op, UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Recip);
+            let exact =
+                !tables::unary_rounds(op) || matches!(op, UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Recip);
             check_flat(&p, 37, &mut noise, if exact { 0.0 } else { 3.0 }, op.name());
         }
         for &op in BinaryOp::ALL {

@@ -23,13 +23,17 @@ const LOG10_2: [f32; 2] = [0.301_025_39, 4.605_039e-6];
 /// The bits of sqrt(1/2).
 const LOW: u32 = 0x3f35_04f3;
 
-/// k and f.
+/// k and f of a normal positive number.
 #[inline(always)]
 fn split(x: f32) -> (f32, f32) {
-    let tiny = x < f32::MIN_POSITIVE;
-    let bits = (if tiny { x * 8_388_608.0 } else { x }).to_bits().wrapping_sub(LOW);
-    let k = (bits as i32 >> 23) as f32 - if tiny { 23.0 } else { 0.0 };
-    (k, f32::from_bits((bits & 0x007f_ffff).wrapping_add(LOW)) - 1.0)
+    let bits = x.to_bits().wrapping_sub(LOW);
+    ((bits as i32 >> 23) as f32, f32::from_bits((bits & 0x007f_ffff).wrapping_add(LOW)) - 1.0)
+}
+
+/// Whether `split` does not hold: zero, denormal, negative, infinite or NaN. By bits, which is one comparison.
+#[inline(always)]
+pub(super) fn is_odd(x: f32) -> bool {
+    x.to_bits().wrapping_sub(0x0080_0000) >= 0x7f00_0000
 }
 
 /// log(1 + f) - f.
@@ -39,32 +43,24 @@ fn rest<T: Target>(f: f32) -> f32 {
     fma::<T>(-0.5, square, f * square * poly::<T, 9>(f, LOG))
 }
 
-/// The result for positive finite arguments, else what the standard says.
-#[inline(always)]
-fn special(x: f32, result: f32) -> f32 {
-    let result = if x < f32::INFINITY { result } else { x };
-    let result = if x < 0.0 { f32::NAN } else { result };
-    if x == 0.0 { f32::NEG_INFINITY } else { result }
-}
-
 #[inline(always)]
 pub(super) fn log<T: Target>(x: f32) -> f32 {
     let (k, f) = split(x);
     let low = fma::<T>(k, LN2[1], rest::<T>(f));
-    special(x, fma::<T>(k, LN2[0], f + low))
+    fma::<T>(k, LN2[0], f + low)
 }
 
 #[inline(always)]
 pub(super) fn log2<T: Target>(x: f32) -> f32 {
     let (k, f) = split(x);
-    special(x, fma::<T>(f + rest::<T>(f), std::f32::consts::LOG2_E, k))
+    fma::<T>(f + rest::<T>(f), std::f32::consts::LOG2_E, k)
 }
 
 #[inline(always)]
 pub(super) fn log10<T: Target>(x: f32) -> f32 {
     let (k, f) = split(x);
     let low = fma::<T>(f + rest::<T>(f), std::f32::consts::LOG10_E, k * LOG10_2[1]);
-    special(x, fma::<T>(k, LOG10_2[0], low))
+    fma::<T>(k, LOG10_2[0], low)
 }
 
 /// By log(u) for u = 1 + x rounded, with x itself for f where u is near 1, and else a correction for the rounding.
@@ -77,6 +73,6 @@ pub(super) fn log1p<T: Target>(x: f32) -> f32 {
     let f = if near { x } else { f };
     let correction = if near { 0.0 } else { lost / u };
     let low = fma::<T>(k, LN2[1], rest::<T>(f) + correction);
-    let result = special(u, fma::<T>(k, LN2[0], f + low));
+    let result = fma::<T>(k, LN2[0], f + low);
     if x.abs() < 1e-20 { x } else { result }
 }

@@ -28,15 +28,9 @@ pub(crate) trait Real: Sized {
     fn log2<T: Target>(self) -> Self;
     fn log10<T: Target>(self) -> Self;
     fn log1p<T: Target>(self) -> Self;
-    /// Where `is_far` is false; elsewhere the slow variants hold.
     fn sin<T: Target>(self) -> Self;
     fn cos<T: Target>(self) -> Self;
     fn tan<T: Target>(self) -> Self;
-    /// Whether the argument is too large for the fast reduction by multiples of pi/2.
-    fn is_far(self) -> bool;
-    fn sin_far(self) -> Self;
-    fn cos_far(self) -> Self;
-    fn tan_far(self) -> Self;
     fn atan<T: Target>(self) -> Self;
     fn tanh<T: Target>(self) -> Self;
     fn erf<T: Target>(self) -> Self;
@@ -44,6 +38,23 @@ pub(crate) trait Real: Sized {
     fn sigmoid<T: Target>(self) -> Self;
     fn pow<T: Target>(self, exponent: Self) -> Self;
     fn atan2<T: Target>(self, x: Self) -> Self;
+}
+
+/// Operands that the straight-line functions leave out, because they are rare; each is done by the standard library.
+pub(crate) trait Rare: Sized {
+    /// Too large for the fast reduction by multiples of pi/2.
+    fn is_far(self) -> bool;
+    /// Without a logarithm, or denormal.
+    fn is_odd(self) -> bool;
+    /// As `is_odd`, of 1 + x.
+    fn is_odd_after_one(self) -> bool;
+    fn rare_sin(self) -> Self;
+    fn rare_cos(self) -> Self;
+    fn rare_tan(self) -> Self;
+    fn rare_log(self) -> Self;
+    fn rare_log2(self) -> Self;
+    fn rare_log10(self) -> Self;
+    fn rare_log1p(self) -> Self;
 }
 
 macro_rules! delegate {
@@ -75,23 +86,6 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn is_far(self) -> bool {
-        self.abs() > trigonometric::NEAR
-    }
-
-    fn sin_far(self) -> f32 {
-        (self as f64).sin() as f32
-    }
-
-    fn cos_far(self) -> f32 {
-        (self as f64).cos() as f32
-    }
-
-    fn tan_far(self) -> f32 {
-        (self as f64).tan() as f32
-    }
-
-    #[inline(always)]
     fn pow<T: Target>(self, exponent: f32) -> f32 {
         power::pow::<T>(self, exponent)
     }
@@ -99,6 +93,42 @@ impl Real for f32 {
     #[inline(always)]
     fn atan2<T: Target>(self, x: f32) -> f32 {
         trigonometric::atan2::<T>(self, x)
+    }
+}
+
+macro_rules! rare {
+    ($t:ident: $($name:ident = $function:ident;)*) => {$(
+        fn $name(self) -> $t {
+            (self as f64).$function() as $t
+        }
+    )*};
+}
+use rare;
+
+impl Rare for f32 {
+    #[inline(always)]
+    fn is_far(self) -> bool {
+        self.abs() > trigonometric::NEAR
+    }
+
+    #[inline(always)]
+    fn is_odd(self) -> bool {
+        logarithm::is_odd(self)
+    }
+
+    #[inline(always)]
+    fn is_odd_after_one(self) -> bool {
+        logarithm::is_odd(1.0 + self)
+    }
+
+    rare! { f32:
+        rare_sin = sin;
+        rare_cos = cos;
+        rare_tan = tan;
+        rare_log = ln;
+        rare_log2 = log2;
+        rare_log10 = log10;
+        rare_log1p = ln_1p;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The elementary functions of f64 by the standard library, one point at a time.
 
-use super::Real;
+use super::{Rare, Real, rare};
 use crate::cpu::isa::Target;
 
 macro_rules! library {
@@ -30,23 +30,6 @@ impl Real for f64 {
         erfc = libm::erfc;
     }
 
-    #[inline(always)]
-    fn is_far(self) -> bool {
-        false
-    }
-
-    fn sin_far(self) -> f64 {
-        self.sin()
-    }
-
-    fn cos_far(self) -> f64 {
-        self.cos()
-    }
-
-    fn tan_far(self) -> f64 {
-        self.tan()
-    }
-
     /// By e^-|x|, which cannot overflow, so that the lower tail keeps its digits.
     #[inline(always)]
     fn sigmoid<T: Target>(self) -> f64 {
@@ -62,5 +45,32 @@ impl Real for f64 {
     #[inline(always)]
     fn atan2<T: Target>(self, x: f64) -> f64 {
         f64::atan2(self, x)
+    }
+}
+
+impl Rare for f64 {
+    #[inline(always)]
+    fn is_far(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn is_odd(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn is_odd_after_one(self) -> bool {
+        false
+    }
+
+    rare! { f64:
+        rare_sin = sin;
+        rare_cos = cos;
+        rare_tan = tan;
+        rare_log = ln;
+        rare_log2 = log2;
+        rare_log10 = log10;
+        rare_log1p = ln_1p;
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::cpu::isa::Isa;
 use crate::cpu::loops::kernel::{Kernel, kernel};
-use crate::cpu::math::Real;
+use crate::cpu::math::{Rare, Real};
 use crate::loops::{BinaryOp, UnaryOp};
 
 macro_rules! float_tables {
@@ -29,13 +29,13 @@ macro_rules! float_tables {
                 UnaryOp::Exp => kernel!(isa, |a: $t| -> $t { Real::exp::<T>(a) }),
                 UnaryOp::Exp2 => kernel!(isa, |a: $t| -> $t { Real::exp2::<T>(a) }),
                 UnaryOp::Expm1 => kernel!(isa, |a: $t| -> $t { Real::expm1::<T>(a) }),
-                UnaryOp::Log => kernel!(isa, |a: $t| -> $t { Real::log::<T>(a) }),
-                UnaryOp::Log2 => kernel!(isa, |a: $t| -> $t { Real::log2::<T>(a) }),
-                UnaryOp::Log10 => kernel!(isa, |a: $t| -> $t { Real::log10::<T>(a) }),
-                UnaryOp::Log1p => kernel!(isa, |a: $t| -> $t { Real::log1p::<T>(a) }),
-                UnaryOp::Sin => kernel!(isa, |a: $t| -> $t { Real::sin::<T>(a) }, is_far => sin_far),
-                UnaryOp::Cos => kernel!(isa, |a: $t| -> $t { Real::cos::<T>(a) }, is_far => cos_far),
-                UnaryOp::Tan => kernel!(isa, |a: $t| -> $t { Real::tan::<T>(a) }, is_far => tan_far),
+                UnaryOp::Log => kernel!(isa, |a: $t| -> $t { Real::log::<T>(a) }, is_odd => rare_log),
+                UnaryOp::Log2 => kernel!(isa, |a: $t| -> $t { Real::log2::<T>(a) }, is_odd => rare_log2),
+                UnaryOp::Log10 => kernel!(isa, |a: $t| -> $t { Real::log10::<T>(a) }, is_odd => rare_log10),
+                UnaryOp::Log1p => kernel!(isa, |a: $t| -> $t { Real::log1p::<T>(a) }, is_odd_after_one => rare_log1p),
+                UnaryOp::Sin => kernel!(isa, |a: $t| -> $t { Real::sin::<T>(a) }, is_far => rare_sin),
+                UnaryOp::Cos => kernel!(isa, |a: $t| -> $t { Real::cos::<T>(a) }, is_far => rare_cos),
+                UnaryOp::Tan => kernel!(isa, |a: $t| -> $t { Real::tan::<T>(a) }, is_far => rare_tan),
                 UnaryOp::Atan => kernel!(isa, |a: $t| -> $t { Real::atan::<T>(a) }),
                 UnaryOp::Tanh => kernel!(isa, |a: $t| -> $t { Real::tanh::<T>(a) }),
                 UnaryOp::Erf => kernel!(isa, |a: $t| -> $t { Real::erf::<T>(a) }),
@@ -62,8 +62,8 @@ macro_rules! float_tables {
                 }),
                 BinaryOp::Fmod => kernel!(isa, |a: $t, b: $t| -> $t { a % b }),
                 BinaryOp::Pow => kernel!(isa, |a: $t, b: $t| -> $t { Real::pow::<T>(a, b) }),
-                BinaryOp::Max => kernel!(isa, |a: $t, b: $t| -> $t { if a >= b || a.is_nan() { a } else { b } }),
-                BinaryOp::Min => kernel!(isa, |a: $t, b: $t| -> $t { if a <= b || a.is_nan() { a } else { b } }),
+                BinaryOp::Max => kernel!(isa, |a: $t, b: $t| -> $t { larger!(a, b) }),
+                BinaryOp::Min => kernel!(isa, |a: $t, b: $t| -> $t { smaller!(a, b) }),
                 BinaryOp::Atan2 => kernel!(isa, |a: $t, b: $t| -> $t { Real::atan2::<T>(a, b) }),
                 BinaryOp::Eq => kernel!(isa, |a: $t, b: $t| -> u8 { (a == b) as u8 }),
                 BinaryOp::Ne => kernel!(isa, |a: $t, b: $t| -> u8 { (a != b) as u8 }),

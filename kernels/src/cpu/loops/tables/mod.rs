@@ -3,6 +3,21 @@
 //! A lane type is what a value is while a program computes: bool is a byte of 0 or 1, f16 and bf16 are f32 values that
 //! have been rounded.
 
+/// The larger of two floats, NaN if either is: one `max` of the machine, which prefers its second operand, and a blend.
+macro_rules! larger {
+    ($a:expr, $b:expr) => {{
+        let most = if $b > $a { $b } else { $a };
+        if $b.is_nan() { $b } else { most }
+    }};
+}
+/// As `larger`.
+macro_rules! smaller {
+    ($a:expr, $b:expr) => {{
+        let least = if $b < $a { $b } else { $a };
+        if $b.is_nan() { $b } else { least }
+    }};
+}
+
 pub(crate) mod cast;
 pub(crate) mod float;
 pub(crate) mod fused;

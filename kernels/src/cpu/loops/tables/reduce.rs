@@ -21,6 +21,27 @@ trait Fold {
     /// Two accumulators as one.
     fn merge(a: Self::Acc, b: Self::Acc) -> Self::Acc;
     fn finish(acc: Self::Acc) -> Self::Out;
+    /// As many steps as there are whole rounds of the lanes in `n` values: value `16 c + i` goes to lane i as inner
+    /// point `first + 16 c + i`. For accumulators of several parts, which vector code wants apart.
+    ///
+    /// # Safety
+    /// `values` is as an operand of a kernel; `step` is 16 or 0.
+    #[inline(always)]
+    unsafe fn rounds(
+        lanes: &mut [Self::Acc; REDUCE_LANES],
+        values: *const Self::In,
+        step: usize,
+        n: usize,
+        first: i64,
+    ) {
+        for c in 0..n / REDUCE_LANES {
+            // SAFETY: the caller's contract.
+            let x = unsafe { (values.add(c * step) as *const [Self::In; REDUCE_LANES]).read_unaligned() };
+            for i in 0..REDUCE_LANES {
+                lanes[i] = Self::step(lanes[i], x[i], first + (c * REDUCE_LANES + i) as i64);
+            }
+        }
+    }
 }
 
 /// The functions of one reduction for one lane type and level.
@@ -70,39 +91,38 @@ unsafe fn add_body<F: Fold>(
     // SAFETY: the caller's contract.
     unsafe {
         if width == 1 {
+            let whole = n / REDUCE_LANES;
             let mut lanes = (state as *const [F::Acc; REDUCE_LANES]).read();
-            let mut k = first;
-            for _ in 0..n / REDUCE_LANES {
-                let x = (values as *const [F::In; REDUCE_LANES]).read_unaligned();
-                for i in 0..REDUCE_LANES {
-                    lanes[i] = F::step(lanes[i], x[i], k + i as i64);
-                }
-                values = values.add(step);
-                k += REDUCE_LANES as i64;
-            }
+            F::rounds(&mut lanes, values, step, n, first);
             (state as *mut [F::Acc; REDUCE_LANES]).write(lanes);
+            values = values.add(whole * step);
+            let k = first + (whole * REDUCE_LANES) as i64;
             for i in 0..n % REDUCE_LANES {
                 state.add(i).write(F::step(*state.add(i), *values.add(i), k + i as i64));
             }
             return;
         }
-        let period = REDUCE_LANES * width;
-        let mut done = 0;
-        let mut k = first;
-        while done < n {
-            let some = period.min(n - done);
-            let mut i = 0;
-            while i < some {
-                // One line of `width` outer points, all at inner point k.
-                for w in 0..width {
-                    let x = *values.add(if step == 0 { 0 } else { done + i + w });
-                    let acc = state.add(i + w);
-                    acc.write(F::step(*acc, x, k));
+        // Lines of `width` outer points, each line at one inner point.
+        let lines = n / width;
+        for line in 0..lines {
+            let acc = state.add(line % REDUCE_LANES * width);
+            let x = values.add(if step == 0 { 0 } else { line * width });
+            let k = first + line as i64;
+            let mut w = 0;
+            while w + REDUCE_LANES <= width {
+                let mut some = (acc.add(w) as *const [F::Acc; REDUCE_LANES]).read();
+                let from =
+                    (x.add(if step == 0 { 0 } else { w }) as *const [F::In; REDUCE_LANES]).read_unaligned();
+                for i in 0..REDUCE_LANES {
+                    some[i] = F::step(some[i], from[i], k);
                 }
-                i += width;
-                k += 1;
+                (acc.add(w) as *mut [F::Acc; REDUCE_LANES]).write(some);
+                w += REDUCE_LANES;
             }
-            done += some;
+            for w in w..width {
+                let from = *x.add(if step == 0 { 0 } else { w });
+                acc.add(w).write(F::step(*acc.add(w), from, k));
+            }
         }
     }
 }
@@ -287,10 +307,10 @@ macro_rules! plain_floats {
                 ReduceOp::Sum => plain!(isa, $t, 0.0, |a, b| a + b),
                 ReduceOp::Prod => plain!(isa, $t, 1.0, |a, b| a * b),
                 ReduceOp::Max => {
-                    plain!(isa, $t, $t::NEG_INFINITY, |a, b| if a >= b || a.is_nan() { a } else { b })
+                    plain!(isa, $t, $t::NEG_INFINITY, |a, b| larger!(a, b))
                 }
                 ReduceOp::Min => {
-                    plain!(isa, $t, $t::INFINITY, |a, b| if a <= b || a.is_nan() { a } else { b })
+                    plain!(isa, $t, $t::INFINITY, |a, b| smaller!(a, b))
                 }
                 ReduceOp::ArgMax => reducer_of::<Extreme<$t, true>>(isa),
                 ReduceOp::ArgMin => reducer_of::<Extreme<$t, false>>(isa),
@@ -380,6 +400,43 @@ impl<X: Ordered, const UP: bool> Fold for Extreme<X, UP> {
         (if take { x } else { acc.0 }, if take { k } else { acc.1 })
     }
 
+    /// Values and rounds apart; the round of a lane's extremum stands for its point.
+    #[inline(always)]
+    unsafe fn rounds(
+        lanes: &mut [(X, i64); REDUCE_LANES],
+        values: *const X,
+        step: usize,
+        n: usize,
+        first: i64,
+    ) {
+        let whole = n / REDUCE_LANES;
+        if whole == 0 {
+            return;
+        }
+        // SAFETY: the caller's contract.
+        let round = |c: usize| unsafe { (values.add(c * step) as *const [X; REDUCE_LANES]).read_unaligned() };
+        // The first round meets lanes that may be empty.
+        let x = round(0);
+        for i in 0..REDUCE_LANES {
+            lanes[i] = Self::step(lanes[i], x[i], first + i as i64);
+        }
+        let mut most = lanes.map(|lane| lane.0);
+        let mut at = [0i32; REDUCE_LANES];
+        for c in 1..whole {
+            let x = round(c);
+            for i in 0..REDUCE_LANES {
+                let take = x[i].beats::<UP>(most[i]);
+                most[i] = if take { x[i] } else { most[i] };
+                at[i] = if take { c as i32 } else { at[i] };
+            }
+        }
+        for i in 0..REDUCE_LANES {
+            if at[i] > 0 {
+                lanes[i] = (most[i], first + at[i] as i64 * REDUCE_LANES as i64 + i as i64);
+            }
+        }
+    }
+
     #[inline(always)]
     fn merge(a: (X, i64), b: (X, i64)) -> (X, i64) {
         let take =
@@ -410,6 +467,31 @@ macro_rules! moments {
                 let before = x - mean;
                 let mean = mean + before / count;
                 (count, mean, m2 + before * (x - mean))
+            }
+
+            /// Counts, means and squares apart.
+            #[inline(always)]
+            unsafe fn rounds(
+                lanes: &mut [($t, $t, $t); REDUCE_LANES],
+                values: *const $t,
+                step: usize,
+                n: usize,
+                _: i64,
+            ) {
+                let mut count = lanes.map(|lane| lane.0);
+                let mut mean = lanes.map(|lane| lane.1);
+                let mut m2 = lanes.map(|lane| lane.2);
+                for c in 0..n / REDUCE_LANES {
+                    // SAFETY: the caller's contract.
+                    let x = unsafe { (values.add(c * step) as *const [$t; REDUCE_LANES]).read_unaligned() };
+                    for i in 0..REDUCE_LANES {
+                        count[i] += 1.0;
+                        let before = x[i] - mean[i];
+                        mean[i] += before / count[i];
+                        m2[i] += before * (x[i] - mean[i]);
+                    }
+                }
+                *lanes = std::array::from_fn(|i| (count[i], mean[i], m2[i]));
             }
 
             #[inline(always)]
