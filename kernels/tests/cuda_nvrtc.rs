@@ -8,6 +8,7 @@ mod cuda_common;
 use cuda_common::Case;
 use kernels::DType;
 use kernels::cuda::{self, gemm, libraries};
+use kernels::loops::random::{self, Style};
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
@@ -86,6 +87,10 @@ fn every_kernel_compiles_to_machine_code() {
         return;
     };
     let mut cases = cuda_common::forms();
+    cases.extend((0..64).map(|seed| {
+        let program = random::case(seed, Style::Any).composed.program;
+        Case { name: format!("random_{seed}"), program }
+    }));
     cases.extend(cuda_common::operations());
     let mut units: Vec<String> = cases
         .chunks(BATCH)

@@ -397,3 +397,46 @@ impl Block {
         self.0.extend_from_slice(&word.to_ne_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loops::AccessGeometry;
+
+    #[test]
+    fn divisors_divide_every_number_below_two_to_the_31() {
+        for extent in (1..300).chain([4095, 4096, 65_537, 1 << 30, (1 << 31) - 1]) {
+            let (magic, shift) = divisor(extent);
+            let near = (0..5).flat_map(|i| [extent as u64 * i, extent as u64 * i + extent as u64 - 1]);
+            for n in near.chain([0, 1, 12_345_678, (1 << 31) - 1]).filter(|&n| n < 1 << 31) {
+                // As the prelude's `quotient`.
+                let quotient = (((n * magic as u64) >> 32) as u32 + n as u32) >> shift;
+                assert_eq!(quotient as u64, n / extent as u64, "{n} / {extent}");
+            }
+        }
+    }
+
+    #[test]
+    fn axes_that_every_stream_steps_evenly_through_are_one() {
+        let axis = |extent, strides: &[isize]| Axis { extent, strides: SmallVec::from_slice(strides) };
+        let one = merged(vec![axis(2, &[12, 0]), axis(3, &[4, 0]), axis(1, &[9, 9]), axis(4, &[1, 0])], 2);
+        assert_eq!(one, [axis(24, &[1, 0])]);
+        let two = merged(vec![axis(2, &[12, 1]), axis(3, &[4, 0]), axis(4, &[1, 0])], 2);
+        assert_eq!(two, [axis(2, &[12, 1]), axis(12, &[1, 0])]);
+        assert_eq!(merged(Vec::new(), 1), [axis(1, &[0])]);
+    }
+
+    #[test]
+    fn scattered_points_stay_apart_only_along_digits() {
+        let access = |strides: &[isize], gather| AccessGeometry {
+            offset: 0,
+            strides: strides.iter().copied().collect(),
+            gather,
+        };
+        // Rows of 5 that are chosen by an index: columns never meet.
+        assert!(is_disjoint(&access(&[0, 1], Some((6, 5))), &[8, 5], true));
+        // Steps of 3 under columns 0..5 do.
+        assert!(!is_disjoint(&access(&[0, 1], Some((6, 3))), &[8, 5], true));
+        assert!(!is_disjoint(&access(&[1, 1], None), &[2, 2], false));
+    }
+}

@@ -148,7 +148,8 @@ pub fn walk(
         _ => (format!("{begin} + {rank} - 1"), begin),
     };
     let _ = writeln!(text, "{indent}{{\n{indent}    i64 rest = {point};");
-    let _ = writeln!(text, "{indent}    for (int d = {last}; d > {first}; --d) {{");
+    // Almost every geometry has one axis left and skips the loop; unrolling it would only multiply the code.
+    let _ = writeln!(text, "#pragma unroll 1\n{indent}    for (int d = {last}; d > {first}; --d) {{");
     let _ = writeln!(
         text,
         "{indent}        const i64 next = quotient(rest, g.axes[d].extent, g.axes[d].magic, g.axes[d].shift, \

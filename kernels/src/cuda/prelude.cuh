@@ -274,9 +274,10 @@ struct Axis {
     i64 extent;
     u32 magic, shift;
 };
+OUTLINE i64 wide_quotient(i64 n, i64 extent) { return n / extent; }
 DEVICE i64 quotient(i64 n, i64 extent, u32 magic, u32 shift, int narrow) {
     if (narrow) return (i64)((__umulhi((u32)n, magic) + (u32)n) >> shift);
-    return n / extent;
+    return wide_quotient(n, extent);
 }
 DEVICE i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
 
@@ -389,17 +390,12 @@ DEVICE void fold(typename R::State &total, const typename R::State &lane_state, 
     __syncthreads();
     box[thread] = lane_state;
     __syncthreads();
-    if (thread % LANES == 0) {
-        State lanes[LANES];
-#pragma unroll
-        for (int i = 0; i < LANES; ++i) lanes[i] = box[thread + i];
-#pragma unroll
-        for (int half = LANES / 2; half > 0; half /= 2)
-#pragma unroll
-            for (int i = 0; i < half; ++i) lanes[i] = R::merge(lanes[i], lanes[i + half]);
-        box[thread] = lanes[0];
+#pragma unroll 1
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        if (thread % LANES < half) box[thread] = R::merge(box[thread], box[thread + half]);
+        __syncthreads();
     }
-    __syncthreads();
+#pragma unroll 1
     for (int group = 0; group < groups && round + group < blocks; ++group)
         total = round + group == 0 ? box[0] : R::merge(total, box[group * LANES]);
 }
@@ -415,6 +411,7 @@ DEVICE typename R::State scan(typename R::State &carry, typename R::State x, i64
     box[lane] = x;
     __syncthreads();
     State mine = carry;
+#pragma unroll 1
     for (int i = 0; i < count; ++i) {
         carry = R::merge(carry, box[i]);
         if (i == lane) mine = carry;

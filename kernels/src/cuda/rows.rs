@@ -136,9 +136,7 @@ impl Rows<'_> {
             self.line(8, &format!("{kind}::State c{i}_{sweep} = {kind}::start();"));
         }
         if reductions.is_empty() && !self.lockstep {
-            self.line(8, "for (i64 k = thread; k < count; k += g.threads) {");
-            self.body(sweep, &body, &reductions, 12, None);
-            self.line(8, "}");
+            self.points("for (i64 k = thread; k < count; k += g.threads)", sweep, &body, &reductions, 8);
         } else {
             self.line(8, "for (i64 round = 0; round < blocks; round += groups) {");
             for (i, kind) in &reductions {
@@ -151,14 +149,13 @@ impl Rows<'_> {
                 self.line(12, "for (i64 step = begin; step < end; step += LANES) {");
                 self.line(16, "const i64 k = step + lane;");
                 self.line(16, "const bool live = active && k < end;");
-                self.body(sweep, &body, &reductions, 16, Some("live"));
+                self.body(sweep, &body, &reductions, 16, Some("live"), false);
+                self.line(12, "}");
             } else {
                 self.line(12, "const i64 end = smaller(count, begin + BLOCK);");
-                self.text.push_str("#pragma unroll 4\n");
-                self.line(12, "for (i64 k = begin + lane; k < end; k += LANES) {");
-                self.body(sweep, &body, &reductions, 16, None);
+                let steps = "for (i64 k = begin + lane; k < end; k += LANES)";
+                self.points(steps, sweep, &body, &reductions, 12);
             }
-            self.line(12, "}");
             for (i, kind) in &reductions {
                 let call = format!("fold<{kind}>(t{i}, a{i}, slots, home, thread, groups, round, blocks);");
                 self.line(12, &call);
@@ -172,7 +169,30 @@ impl Rows<'_> {
         }
     }
 
-    /// What happens at point `k`.
+    /// A loop over points that do not wait for each other, twice: where one inner axis is left, several points are in
+    /// flight at once; the walk over more axes would keep their loads apart anyway.
+    fn points(
+        &mut self,
+        steps: &str,
+        sweep: u32,
+        body: &[usize],
+        reductions: &[(usize, String)],
+        indent: usize,
+    ) {
+        self.line(indent, "if (g.inner_rank == 1) {");
+        self.text.push_str("#pragma unroll 4\n");
+        self.line(indent + 4, &format!("{steps} {{"));
+        self.body(sweep, body, reductions, indent + 8, None, true);
+        self.line(indent + 4, "}");
+        self.line(indent, "} else {");
+        self.text.push_str("#pragma unroll 1\n");
+        self.line(indent + 4, &format!("{steps} {{"));
+        self.body(sweep, body, reductions, indent + 8, None, false);
+        self.line(indent + 4, "}");
+        self.line(indent, "}");
+    }
+
+    /// What happens at point `k`; `single` where there is one inner axis.
     fn body(
         &mut self,
         sweep: u32,
@@ -180,13 +200,20 @@ impl Rows<'_> {
         reductions: &[(usize, String)],
         indent: usize,
         guard: Option<&str>,
+        single: bool,
     ) {
         let mut used: Vec<usize> =
             body.iter().filter_map(|&i| self.streams.used_by(&self.program.insts[i].op)).collect();
         used.sort_unstable();
         used.dedup();
         let spaces = " ".repeat(indent);
-        walk(self.text, &used, &spaces, "o", Some("b"), "k", "g.outer_rank", "g.inner_rank");
+        if single {
+            for s in used {
+                self.line(indent, &format!("const i64 o{s} = b{s} + k * g.strides[{s}][g.outer_rank];"));
+            }
+        } else {
+            walk(self.text, &used, &spaces, "o", Some("b"), "k", "g.outer_rank", "g.inner_rank");
+        }
         let at = |s: usize| format!("o{s}");
         let place = Place { stream: &at, loaded: &|_| None, guard };
         let mut stores = Vec::new();
