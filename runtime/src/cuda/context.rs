@@ -290,8 +290,8 @@ impl Mark {
             .check("an event cannot be made", result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT))?;
         let mark = Mark { event, context: context.context, poison: context.poison.clone() };
         // SAFETY: event and stream are open.
-        context
-            .check("an event cannot be recorded", unsafe { result::event::record(event, context.stream) })?;
+        let status = unsafe { result::event::record(event, context.stream) };
+        context.check("an event cannot be recorded", status)?;
         Ok(mark)
     }
 
