@@ -114,7 +114,10 @@ impl Executable {
                     let tensor = rest.next().ok_or_else(|| self.count_error(fixed.len()))?;
                     self.check_one(i, tensor)?;
                     if !tensor.is_contiguous() {
-                        return Err(Error::value(format!("the tensor for input '{}' must be dense", input.name)));
+                        return Err(Error::value(format!(
+                            "the tensor for input '{}' must be dense",
+                            input.name
+                        )));
                     }
                     Some(tensor.clone())
                 }
@@ -223,9 +226,8 @@ impl Executable {
             frame.set(&self.patches, at, base);
         }
         let outcome = self.steps(&self.plan.steps, frame, inputs);
-        let outputs = outcome.and_then(|()| {
-            self.plan.results.iter().map(|place| self.tensor(place, frame, inputs)).collect()
-        });
+        let outputs = outcome
+            .and_then(|()| self.plan.results.iter().map(|place| self.tensor(place, frame, inputs)).collect());
         for held in &mut frame.held {
             *held = None;
         }
@@ -325,9 +327,9 @@ impl Executable {
                 outputs.len()
             )));
         }
-        made.iter().zip(outputs).try_for_each(|(from, to)| {
-            run::copy_into(from, &self.tensor(to, frame, inputs)?)
-        })
+        made.iter()
+            .zip(outputs)
+            .try_for_each(|(from, to)| run::copy_into(from, &self.tensor(to, frame, inputs)?))
     }
 }
 

@@ -5,8 +5,8 @@ use kernels::loops::{self, Region};
 use kernels::{DType, Dims};
 use runtime::error::{Error, Result};
 use runtime::lower::{self, RegionArg};
-use runtime::tensor::Tensor;
 use runtime::table::Lower;
+use runtime::tensor::Tensor;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +18,7 @@ pub fn region_of_block(graph: &Graph, block: BlockId) -> Result<Region> {
 }
 
 /// The region that computes `results` from `inputs` by `nodes` (in order).
-pub fn region_of(
-    graph: &Graph,
-    inputs: &[ValueId],
-    nodes: &[NodeId],
-    results: &[ValueId],
-) -> Result<Region> {
+pub fn region_of(graph: &Graph, inputs: &[ValueId], nodes: &[NodeId], results: &[ValueId]) -> Result<Region> {
     let mut grown = Grown { graph, region: Region::new(), values: HashMap::new() };
     for &input in inputs {
         let ty = graph.tensor_type(input)?;

@@ -43,6 +43,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { exact: false, passes: PassSelection::All, fuse: true, memory: Memory::Arena, in_place: true }
+        Options {
+            exact: false,
+            passes: PassSelection::All,
+            fuse: true,
+            memory: Memory::Arena,
+            in_place: true,
+        }
     }
 }

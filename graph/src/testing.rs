@@ -1,7 +1,7 @@
 //! For tests: a small notation for graphs, random programs, and an oracle that runs a graph op by op as eager code would.
 
 use crate::build::Builder;
-use crate::ir::{BlockId, Graph, InputRole, Node, NodeKind, Operand, Type, ValueId, tensor};
+use crate::ir::{BlockId, Graph, InputRole, Node, NodeKind, Operand, ValueId, tensor};
 use kernels::{DType, Scalar};
 use runtime::error::Result;
 use runtime::ops;
@@ -32,10 +32,6 @@ impl Sketch {
         let mut operands: Vec<Operand> = values.iter().map(|&v| Operand::Value(v)).collect();
         operands.extend(host.iter().cloned().map(Operand::Host));
         self.builder.op1(op, operands, None).unwrap()
-    }
-
-    pub(crate) fn named(&mut self, op: &str, values: &[ValueId], host: &[Host]) -> ValueId {
-        self.op(runtime::table::find(op).unwrap(), values, host)
     }
 
     pub(crate) fn add(&mut self, a: ValueId, b: ValueId) -> ValueId {
@@ -163,7 +159,8 @@ pub(crate) fn inputs(graph: &Graph, draw: &mut Draw) -> Vec<Tensor> {
 
 /// Every result of a graph, run op by op; state is not written.
 pub(crate) fn oracle(graph: &Graph, args: &[Tensor]) -> Result<Vec<Tensor>> {
-    let mut values: HashMap<ValueId, Tensor> = graph.params().iter().copied().zip(args.iter().cloned()).collect();
+    let mut values: HashMap<ValueId, Tensor> =
+        graph.params().iter().copied().zip(args.iter().cloned()).collect();
     run_block(graph, graph.body, &mut values)
 }
 
@@ -227,9 +224,4 @@ pub(crate) fn bits(tensors: &[Tensor]) -> Vec<Vec<u8>> {
 /// A dense copy that shares nothing.
 pub(crate) fn copies(tensors: &[Tensor]) -> Vec<Tensor> {
     tensors.iter().map(|t| runtime::run::contiguous(t).unwrap()).collect()
-}
-
-/// The type of a truth value of the host.
-pub(crate) fn truth_type() -> Type {
-    Type::Bool
 }

@@ -37,7 +37,10 @@ impl Visitor for Fold {
             Effect::Random | Effect::Read | Effect::Write => false,
         };
         // An op without tensors makes its elements from nothing wherever it is fused into.
-        if !foldable || node.reads().next().is_none() || !node.reads().all(|v| self.constants.contains_key(&v)) {
+        if !foldable
+            || node.reads().next().is_none()
+            || !node.reads().all(|v| self.constants.contains_key(&v))
+        {
             return Ok(Outcome::Keep);
         }
         let given: usize = node.reads().map(|v| self.constants[&v].numel()).sum();

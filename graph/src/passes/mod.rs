@@ -1,6 +1,7 @@
 //! The passes: a literal list. Each has a name, the reason for its place, and a numeric class; each takes a graph and
 //! gives the next one, and the result is verified before the next pass sees it.
 
+mod algebra;
 mod cse;
 mod dce;
 mod fold;
@@ -62,8 +63,26 @@ pub static PASSES: &[Pass] = &[
         run: fold::run,
     },
     Pass {
+        name: "algebra",
+        reason: "after folding, which makes numbers that laws look for; before cse, since it makes terms equal",
+        class: Class::Bitwise,
+        run: algebra::bitwise,
+    },
+    Pass {
+        name: "reassociate",
+        reason: "beside the bitwise laws, which it includes: one class more is allowed",
+        class: Class::Reassociating,
+        run: algebra::reassociating,
+    },
+    Pass {
+        name: "approximate",
+        reason: "beside the other laws, which it includes: every class is allowed",
+        class: Class::Approximating,
+        run: algebra::approximating,
+    },
+    Pass {
         name: "cse",
-        reason: "after folding, when equal constants are equal values; before dce, which takes what it leaves behind",
+        reason: "after folding and laws, when equal things look equal; before dce, which takes what it leaves behind",
         class: Class::Bitwise,
         run: cse::run,
     },
@@ -135,7 +154,8 @@ pub fn selected(options: &Options) -> Result<Vec<&'static Pass>> {
     let known = |name: &str| {
         PASSES.iter().position(|p| p.name == name).ok_or_else(|| {
             let names: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
-            Error::value(format!("there is no pass '{name}'")).hint(format!("passes are {}", names.join(", ")))
+            Error::value(format!("there is no pass '{name}'"))
+                .hint(format!("passes are {}", names.join(", ")))
         })
     };
     let mut chosen: Vec<bool> = vec![true; PASSES.len()];
@@ -155,7 +175,8 @@ pub fn selected(options: &Options) -> Result<Vec<&'static Pass>> {
         }
         PassSelection::StopAfter(name) => chosen[known(name)? + 1..].fill(false),
     }
-    let allowed = |p: &&Pass| (!options.exact || p.class == Class::Bitwise) && (options.fuse || p.name != "fuse");
+    let allowed =
+        |p: &&Pass| (!options.exact || p.class == Class::Bitwise) && (options.fuse || p.name != "fuse");
     Ok(PASSES.iter().zip(chosen).filter(|(_, c)| *c).map(|(p, _)| p).filter(allowed).collect())
 }
 

@@ -40,8 +40,14 @@ pub(super) struct Draft {
 
 /// Lowers every node of a graph.
 pub(super) fn emit(graph: &Graph, device: DeviceId) -> Result<Draft> {
-    let draft =
-        Draft { device, inputs: Vec::new(), buffers: Vec::new(), steps: Vec::new(), next: 0, results: Vec::new() };
+    let draft = Draft {
+        device,
+        inputs: Vec::new(),
+        buffers: Vec::new(),
+        steps: Vec::new(),
+        next: 0,
+        results: Vec::new(),
+    };
     let mut emitter = Emitter { graph, draft, places: vec![None; graph.value_count()] };
     for (i, (&param, &role)) in graph.params().iter().zip(&graph.inputs).enumerate() {
         let ty = graph.tensor_type(param)?.clone();
@@ -89,8 +95,7 @@ impl Draft {
         host: &dyn Fn(u32) -> Option<Scalar>,
         label: &Arc<str>,
     ) -> Result<()> {
-        let temps: Vec<BufferId> =
-            lowered.temps.iter().map(|&bytes| self.buffer(bytes, Home::Own)).collect();
+        let temps: Vec<BufferId> = lowered.temps.iter().map(|&bytes| self.buffer(bytes, Home::Own)).collect();
         for step in lowered.steps {
             let at = self.tick();
             let pointers = step
@@ -229,7 +234,8 @@ impl Emitter<'_> {
             inputs[0] = dense;
             layout = lower::view(op, &lower_args(node, inputs), &dims)?;
         }
-        let layout = layout.ok_or_else(|| Error::internal("a dense tensor has no such view").in_op(op.name))?;
+        let layout =
+            layout.ok_or_else(|| Error::internal("a dense tensor has no such view").in_op(op.name))?;
         self.set(node.outputs[0], Place { layout, ..inputs[0].clone() });
         Ok(())
     }
@@ -241,9 +247,8 @@ impl Emitter<'_> {
             return Ok(());
         }
         let region = fused::region_of_block(self.graph, node.blocks[0])?;
-        let composed = region
-            .compose()
-            .map_err(|e| Error::internal(format!("a fused node is not one program: {e}")))?;
+        let composed =
+            region.compose().map_err(|e| Error::internal(format!("a fused node is not one program: {e}")))?;
         let ins: SmallVec<[&Layout; 4]> = inputs.iter().map(|p| &p.layout).collect();
         let outs: SmallVec<[&Layout; 4]> = outputs.iter().map(|p| &p.layout).collect();
         let slots = |b: BufferRef| match b {
@@ -252,7 +257,13 @@ impl Emitter<'_> {
         };
         let step = lower::loop_step(&composed, &ins, &outs, slots, SmallVec::new());
         let label = fused::label(self.graph, node.blocks[0]);
-        self.draft.launch(Lowered { steps: vec![step], temps: Vec::new() }, &inputs, &outputs, &|_| None, &label)
+        self.draft.launch(
+            Lowered { steps: vec![step], temps: Vec::new() },
+            &inputs,
+            &outputs,
+            &|_| None,
+            &label,
+        )
     }
 
     fn truth(&mut self, node: &Node) -> Result<()> {

@@ -1,7 +1,7 @@
 //! When each buffer is used. Positions are those of the launches, in the order of the text; what a loop uses and was made
 //! before it lives until the loop ends, because the next round uses it again.
 
-use super::{BufferId, Launch, Kernel, Step};
+use super::{BufferId, Kernel, Launch, Step};
 use kernels::loops::AccessKind;
 
 /// Calls `f` with every step, nested ones included, in order.

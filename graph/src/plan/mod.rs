@@ -18,8 +18,8 @@ mod tests;
 
 use crate::ir::{Graph, InputRole};
 use crate::options::{Memory, Options};
-use kernels::loops::Geometry;
 use kernels::cpu::gemm::Gemm;
+use kernels::loops::Geometry;
 use kernels::{DType, Layout, Scalar};
 use runtime::DeviceId;
 use runtime::callable::Callable;

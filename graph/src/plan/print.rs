@@ -17,7 +17,14 @@ impl fmt::Display for Plan {
         )?;
         for input in &self.inputs {
             let written = if input.written { ", written" } else { "" };
-            writeln!(f, "  input b{}: {}{} {}{written}", input.buffer.0, input.role.word(), input.ty, input.name)?;
+            writeln!(
+                f,
+                "  input b{}: {}{} {}{written}",
+                input.buffer.0,
+                input.role.word(),
+                input.ty,
+                input.name
+            )?;
         }
         self.write_steps(f, &self.steps, 1)?;
         for (i, place) in self.results.iter().enumerate() {
@@ -63,7 +70,9 @@ impl Plan {
                     };
                     writeln!(f, "{pad}{at}: {} = call {}({})", list(outputs), callable.name(), list(args))?;
                 }
-                Step::Allocate(b) => writeln!(f, "{pad}allocate b{} ({} bytes)", b.0, self.buffers[b.0 as usize].bytes)?,
+                Step::Allocate(b) => {
+                    writeln!(f, "{pad}allocate b{} ({} bytes)", b.0, self.buffers[b.0 as usize].bytes)?
+                }
                 Step::Free(b) => writeln!(f, "{pad}free b{}", b.0)?,
             }
         }
@@ -73,7 +82,8 @@ impl Plan {
     fn write_launch(&self, f: &mut fmt::Formatter<'_>, launch: &Launch, pad: &str) -> fmt::Result {
         let names = |written: bool| {
             let each = launch.pointers.iter().zip(super::lifetime::writes(launch));
-            let shown = each.filter(|(_, w)| *w == written).map(|(&(b, _), _)| format!("b{}", self.root(b).0));
+            let shown =
+                each.filter(|(_, w)| *w == written).map(|(&(b, _), _)| format!("b{}", self.root(b).0));
             shown.collect::<Vec<_>>().join(", ")
         };
         let space = match &launch.kernel {
@@ -89,7 +99,11 @@ impl Plan {
         let BufferId(root) = self.root(place.buffer);
         let layout = &place.layout;
         let plain = layout.offset == 0 && layout.is_contiguous();
-        let steps = if plain { String::new() } else { format!(" +{} {:?}", layout.offset, layout.strides.as_slice()) };
+        let steps = if plain {
+            String::new()
+        } else {
+            format!(" +{} {:?}", layout.offset, layout.strides.as_slice())
+        };
         format!("b{root}:{}{:?}{steps}", place.dtype, layout.shape.as_slice())
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn reuse(graph: &Graph, draft: &mut Draft, in_place: bool) -> Result<
     let mut write_backs = Vec::new();
     for (input, source) in moves {
         let target = draft.inputs[input].buffer;
-        let whole = Place { buffer: target, dtype: source.dtype, layout: Layout::contiguous(&source.layout.shape) };
+        let whole =
+            Place { buffer: target, dtype: source.dtype, layout: Layout::contiguous(&source.layout.shape) };
         let fate = if source == whole {
             WriteBack::Unchanged
         } else {
@@ -160,13 +161,15 @@ impl Sharing {
             return Some("the new value lies in memory that has another owner");
         }
         let bytes = |b: BufferId| draft.buffers[b.0 as usize].bytes;
-        if source.layout != Layout::contiguous(&source.layout.shape) || bytes(source.buffer) != bytes(target) {
+        if source.layout != Layout::contiguous(&source.layout.shape) || bytes(source.buffer) != bytes(target)
+        {
             return Some("the new value is a part or a rearrangement of another");
         }
         if self.returned[source.buffer.0 as usize] {
             return Some("the new value is also a result");
         }
-        let written = self.uses.all.iter().filter(|u| u.writes && u.buffer == source.buffer).map(|u| u.at).min();
+        let written =
+            self.uses.all.iter().filter(|u| u.writes && u.buffer == source.buffer).map(|u| u.at).min();
         let Some(written) = written else { return Some("nothing computes the new value") };
         if self.uses.looped(written) {
             return Some("the new value is computed in a loop");
@@ -250,9 +253,8 @@ fn find(steps: &[Step], at: u32) -> Option<&Launch> {
 fn writes_over(launch: &Launch, new: BufferId, is_old: &dyn Fn(BufferId) -> bool) -> bool {
     let Kernel::Strided(kernel, _, geometry) = &launch.kernel else { return false };
     let accesses = || launch.pointers.iter().enumerate();
-    let mut targets = accesses().filter(|(i, (b, _))| {
-        *b == new && kernel.program.accesses[*i].kind == AccessKind::Write
-    });
+    let mut targets =
+        accesses().filter(|(i, (b, _))| *b == new && kernel.program.accesses[*i].kind == AccessKind::Write);
     let (Some((target, &(_, target_offset))), None) = (targets.next(), targets.next()) else { return false };
     accesses().filter(|(i, (b, _))| *i != target && is_old(*b)).all(|(i, &(_, offset))| {
         offset == target_offset

@@ -19,7 +19,12 @@ fn agrees(graph: &Graph, options: &Options, seed: u64) -> Plan {
         for (i, tensor) in passed.iter().enumerate() {
             let written = graph.write_backs.iter().find(|(input, _)| *input == i);
             let wanted = written.map_or(&args[i], |&(_, r)| &expected[r]);
-            assert_eq!(tensor.to_bytes().unwrap(), wanted.to_bytes().unwrap(), "input {i}\n{}", executable.plan());
+            assert_eq!(
+                tensor.to_bytes().unwrap(),
+                wanted.to_bytes().unwrap(),
+                "input {i}\n{}",
+                executable.plan()
+            );
         }
     }
     executable.plan().clone()

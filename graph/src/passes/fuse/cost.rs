@@ -1,7 +1,7 @@
 //! What a composed program costs, roughly, in nanoseconds of one core. Only comparisons of sums of these count: one kernel
 //! against two. The numbers are ratios measured on the CPU executor; a device changes them all, and their order little.
 
-use kernels::loops::{Composed, InstOp, Level, Program, REDUCE_BLOCK, Sweeps, UnaryOp, BinaryOp};
+use kernels::loops::{BinaryOp, Composed, InstOp, Level, Program, REDUCE_BLOCK, Sweeps, UnaryOp};
 
 /// Starting a kernel.
 const LAUNCH: f64 = 400.0;

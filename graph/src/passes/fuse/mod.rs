@@ -52,7 +52,11 @@ impl Fuse<'_, '_> {
         let mut units = Units::new(&nodes, |at| {
             let members = vec![at];
             let grows = nodes.parts[at] == Part::Grows;
-            let cost = if grows { compose(&nodes, &nodes.kernel(&members)).map_or(f64::INFINITY, |c| c.0) } else { 0.0 };
+            let cost = if grows {
+                compose(&nodes, &nodes.kernel(&members)).map_or(f64::INFINITY, |c| c.0)
+            } else {
+                0.0
+            };
             Unit { members, grows: grows && cost.is_finite(), cost }
         });
         let mut refused = HashMap::new();
@@ -167,13 +171,17 @@ impl Fuse<'_, '_> {
             for before in units.before(nodes, unit) {
                 let Some(producer) = &units.units[before] else { continue };
                 let constant = |u: &Unit| {
-                    u.members.iter().all(|&m| matches!(self.graph.node(nodes.ids[m]).kind, NodeKind::Constant(_)))
+                    u.members
+                        .iter()
+                        .all(|&m| matches!(self.graph.node(nodes.ids[m]).kind, NodeKind::Constant(_)))
                 };
                 if constant(producer) || constant(consumer) {
                     continue;
                 }
                 let (category, reason) = match [producer, consumer].iter().find(|u| !u.grows) {
-                    Some(apart) => (Category::NotALoop, format!("{} is no loop program", name(&apart.members))),
+                    Some(apart) => {
+                        (Category::NotALoop, format!("{} is no loop program", name(&apart.members)))
+                    }
                     None => match refused.get(&(before, unit)) {
                         Some(refusal) => refusal.clone(),
                         None => continue,
@@ -274,7 +282,8 @@ fn siblings(nodes: &Nodes, units: &Units) -> Vec<(usize, usize, usize)> {
 }
 
 fn bytes(nodes: &Nodes, values: &[ValueId]) -> usize {
-    let size = |&v: &ValueId| nodes.graph.ty(v).tensor().and_then(|t| Some(t.numel().known()? * t.dtype.size()));
+    let size =
+        |&v: &ValueId| nodes.graph.ty(v).tensor().and_then(|t| Some(t.numel().known()? * t.dtype.size()));
     values.iter().filter_map(size).sum()
 }
 

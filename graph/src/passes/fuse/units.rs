@@ -180,7 +180,12 @@ pub(super) struct Units {
 impl Units {
     /// One unit for each node that is not free, in the nodes' order.
     pub(super) fn new(nodes: &Nodes, mut unit: impl FnMut(usize) -> Unit) -> Units {
-        let mut units = Units { units: Vec::new(), of: vec![None; nodes.ids.len()], order: Vec::new(), slots: Vec::new() };
+        let mut units = Units {
+            units: Vec::new(),
+            of: vec![None; nodes.ids.len()],
+            order: Vec::new(),
+            slots: Vec::new(),
+        };
         for (at, part) in nodes.parts.iter().enumerate() {
             if *part != Part::Free {
                 let number = units.units.len();
@@ -235,7 +240,13 @@ impl Units {
 
     /// Makes one unit of two. Between them come first what the later one needs (`between`), then the merged unit, then
     /// everything else, so that the order stays valid.
-    pub(super) fn merge(&mut self, earlier: usize, later: usize, between: &HashSet<usize>, merged: Unit) -> usize {
+    pub(super) fn merge(
+        &mut self,
+        earlier: usize,
+        later: usize,
+        between: &HashSet<usize>,
+        merged: Unit,
+    ) -> usize {
         let new = self.units.len();
         for &member in &merged.members {
             self.of[member] = Some(new);
