@@ -1,6 +1,7 @@
 //! The passes: a literal list. Each has a name, the reason for its place, and a numeric class; each takes a graph and
 //! gives the next one, and the result is verified before the next pass sees it.
 
+mod accumulate;
 mod algebra;
 mod cse;
 mod dce;
@@ -91,6 +92,12 @@ pub static PASSES: &[Pass] = &[
         reason: "before fusing, so that nobody keeps a value alive that no result needs",
         class: Class::Bitwise,
         run: dce::run,
+    },
+    Pass {
+        name: "accumulate",
+        reason: "after dce, when a product's readers are real; before fusing, which takes in the scaling that it adds",
+        class: Class::Reassociating,
+        run: accumulate::run,
     },
     Pass {
         name: "fuse",

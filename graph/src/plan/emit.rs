@@ -4,9 +4,11 @@
 //! region. A view is a layout over its base's buffer; where its base's layout does not allow it, a dense copy comes first,
 //! as in an eager call.
 
+use super::epilogue::{self, Epilogue, Epilogues};
 use super::{BufferId, Home, Input, Kernel, Launch, Place, Step};
 use crate::fused;
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, Operand, Type, ValueId};
+use kernels::cpu::gemm::Activation;
 use kernels::loops::BufferRef;
 use kernels::{DType, Layout, Scalar};
 use runtime::DeviceId;
@@ -48,7 +50,8 @@ pub(super) fn emit(graph: &Graph, device: DeviceId) -> Result<Draft> {
         next: 0,
         results: Vec::new(),
     };
-    let mut emitter = Emitter { graph, draft, places: vec![None; graph.value_count()] };
+    let epilogues = epilogue::find(graph);
+    let mut emitter = Emitter { graph, draft, places: vec![None; graph.value_count()], epilogues };
     for (i, (&param, &role)) in graph.params().iter().zip(&graph.inputs).enumerate() {
         let ty = graph.tensor_type(param)?.clone();
         let dims = ty.constant_dims()?;
@@ -147,6 +150,7 @@ struct Emitter<'g> {
     graph: &'g Graph,
     draft: Draft,
     places: Vec<Option<Place>>,
+    epilogues: Epilogues,
 }
 
 impl Emitter<'_> {
@@ -165,6 +169,8 @@ impl Emitter<'_> {
         let graph = self.graph;
         let node = graph.node(id);
         let outcome = match &node.kind {
+            _ if self.epilogues.of.contains_key(&id) => self.finish_product(id, node),
+            _ if self.postpones(id) => Ok(()),
             NodeKind::Op(op) => self.op(op, node),
             NodeKind::Constant(tensor) => self.constant(node.outputs[0], tensor),
             NodeKind::Fused => self.fused(node),
@@ -223,6 +229,55 @@ impl Emitter<'_> {
             _ => None,
         };
         self.draft.launch(lowered, &inputs, &outputs, &host, &op.name.into())
+    }
+
+    /// Whether a product is computed where its epilogue stands.
+    fn postpones(&self, id: NodeId) -> bool {
+        self.epilogues.products.contains_key(&id)
+    }
+
+    /// Computes a product with its epilogue into the output of the epilogue's node; or both apart, where the lowering is
+    /// not one product or the bias is not dense.
+    fn finish_product(&mut self, id: NodeId, node: &Node) -> Result<()> {
+        let graph = self.graph;
+        let Some(Epilogue { product, bias, activation }) = self.epilogues.of.remove(&id) else {
+            return Err(Error::internal("the node is no epilogue"));
+        };
+        self.epilogues.products.remove(&product);
+        let from = graph.node(product);
+        let op = from.op().ok_or_else(|| Error::internal("the product is no op"))?;
+        let mut inputs = self.operands(from)?;
+        let ty = graph.tensor_type(node.outputs[0])?;
+        let layout = Layout::contiguous(&ty.constant_dims()?);
+        let args = lower_args(from, &inputs);
+        let mut lowered = lower::lower(op, &args, &[(ty.dtype, &layout)], true).map_err(|e| e.in_op(op.name))?;
+        let bias = bias.map(|v| self.place(v).cloned()).transpose()?;
+        let last = lowered.steps.last_mut().map(|s| (&mut s.kernel, &mut s.buffers));
+        let fits = bias.as_ref().is_none_or(|b| b.layout.is_contiguous());
+        let merged = match last {
+            Some((lower::Kernel::Gemm(gemm), buffers))
+                if fits && layout.numel() > 0 && gemm.activation == Activation::None && !(gemm.bias && bias.is_some()) =>
+            {
+                if let Some(bias) = &bias {
+                    gemm.bias = true;
+                    buffers.push((Slot::Input(inputs.len() as u32), bias.layout.offset * bias.dtype.size()));
+                }
+                gemm.activation = activation;
+                true
+            }
+            Some(_) | None => false,
+        };
+        if !merged {
+            self.node(product)?;
+            return self.node(id);
+        }
+        inputs.extend(bias);
+        let outputs = self.outputs(node)?;
+        let label = match &node.kind {
+            NodeKind::Fused => format!("{}+{}", op.name, fused::label(graph, node.blocks[0])),
+            other => format!("{}+{}", op.name, other.word()),
+        };
+        self.draft.launch(lowered, &inputs, &outputs, &|_| None, &label.into())
     }
 
     fn view(&mut self, op: &'static OpDef, node: &Node, inputs: &mut [Place]) -> Result<()> {

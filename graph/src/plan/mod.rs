@@ -9,6 +9,7 @@
 
 mod arena;
 mod emit;
+mod epilogue;
 mod finish;
 mod lifetime;
 mod print;

@@ -28,7 +28,7 @@ fn lower_product(s: &mut Steps) -> Result<()> {
         let at = c.layout.rank() - 1;
         c.layout = c.layout.unsqueeze(at);
     }
-    push_product(s, &a, &b, &c, None);
+    push_product(s, &a, &b, &c, None, false);
     Ok(())
 }
 
@@ -43,13 +43,13 @@ fn as_rows(a: &View, c: &View) -> Option<(View, View)> {
     if same_rows { Some((flat(a)?, flat(c)?)) } else { None }
 }
 
-/// Appends the product of two views of rank >= 2; a bias lies along the columns.
-fn push_product(s: &mut Steps, a: &View, b: &View, c: &View, bias: Option<&View>) {
+/// Appends the product of two views of rank >= 2, which may be added to what c holds; a bias lies along the columns.
+fn push_product(s: &mut Steps, a: &View, b: &View, c: &View, bias: Option<&View>, accumulate: bool) {
     if b.layout.rank() == 2
         && c.layout.rank() > 2
         && let Some((a, c)) = as_rows(a, c)
     {
-        return push_product(s, &a, b, &c, bias);
+        return push_product(s, &a, b, &c, bias, accumulate);
     }
     let rank = c.layout.rank();
     let batch = &c.layout.shape[..rank - 2];
@@ -72,7 +72,7 @@ fn push_product(s: &mut Steps, a: &View, b: &View, c: &View, bias: Option<&View>
         a: operand(a),
         b: operand(b),
         c: operand(c),
-        accumulate: false,
+        accumulate,
         bias: bias.is_some(),
         activation: Activation::None,
     };
@@ -199,7 +199,7 @@ fn lower_linear(s: &mut Steps) -> Result<()> {
         y.layout = y.layout.unsqueeze(0);
     }
     if !s.is_tensor(2) {
-        push_product(s, &x, &w, &y, None);
+        push_product(s, &x, &w, &y, None, false);
         return Ok(());
     }
     let n = w.layout.shape[1];
@@ -211,7 +211,7 @@ fn lower_linear(s: &mut Steps) -> Result<()> {
         s.copy(&bias, &dense)?;
         bias = dense;
     }
-    push_product(s, &x, &w, &y, Some(&bias));
+    push_product(s, &x, &w, &y, Some(&bias), false);
     Ok(())
 }
 
@@ -234,11 +234,16 @@ fn lower_addmm(s: &mut Steps) -> Result<()> {
     let (bias, a, b, c) = (s.input(0)?, s.input(1)?, s.input(2)?, s.output(0));
     let (beta, alpha) = (float_or(s.host(3)?, 1.0)?, float_or(s.host(4)?, 1.0)?);
     if beta == 1.0 && alpha == 1.0 && is_dense_row(&bias, b.layout.shape[1]) {
-        push_product(s, &a, &b, &c, Some(&bias));
+        push_product(s, &a, &b, &c, Some(&bias), false);
+        return Ok(());
+    }
+    if beta == 1.0 && alpha == 1.0 && bias.layout.shape == c.layout.shape {
+        s.copy(&bias, &c)?;
+        push_product(s, &a, &b, &c, None, true);
         return Ok(());
     }
     let product = s.temp(c.dtype, &c.layout.shape);
-    push_product(s, &a, &b, &product, None);
+    push_product(s, &a, &b, &product, None, false);
     let (dtype, wide) = (c.dtype, c.dtype.accumulator());
     let scaled = |r: &mut Region, node, by: f64| {
         let node = r.cast(node, wide);
