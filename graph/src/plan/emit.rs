@@ -249,8 +249,10 @@ impl Emitter<'_> {
         let mut inputs = self.operands(from)?;
         let ty = graph.tensor_type(node.outputs[0])?;
         let layout = Layout::contiguous(&ty.constant_dims()?);
-        let args = lower_args(from, &inputs);
-        let mut lowered = lower::lower(op, &args, &[(ty.dtype, &layout)], true).map_err(|e| e.in_op(op.name))?;
+        let mut lowered = {
+            let args = lower_args(from, &inputs);
+            lower::lower(op, &args, &[(ty.dtype, &layout)], true).map_err(|e| e.in_op(op.name))?
+        };
         let bias = bias.map(|v| self.place(v).cloned()).transpose()?;
         let last = lowered.steps.last_mut().map(|s| (&mut s.kernel, &mut s.buffers));
         let fits = bias.as_ref().is_none_or(|b| b.layout.is_contiguous());
