@@ -21,7 +21,6 @@ pub mod passes;
 pub mod plan;
 pub mod print;
 pub mod rewrite;
-pub mod rules;
 mod same;
 pub mod schema;
 pub mod specialize;

@@ -8,7 +8,7 @@ use super::{Class, Record};
 use crate::build::infer_op;
 use crate::ir::{Graph, NodeId, NodeKind, Operand, ValueId};
 use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite, view_base};
-use crate::rules::{self, Context, Law, Replacement, Rule, Term, When};
+use super::rules::{self, Context, Law, Replacement, Rule, Term, When};
 use runtime::error::{Origin, Result};
 use runtime::infer::TensorType;
 use std::collections::{HashMap, HashSet};

@@ -7,6 +7,7 @@ mod cse;
 mod dce;
 mod fold;
 mod fuse;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 

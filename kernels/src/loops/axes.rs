@@ -6,12 +6,13 @@
 //! Leaves (inputs, coordinates) get variables of their own at each use, because a buffer may be read at several points
 //! at once (`x + x.T`); a computed value has one set, because it is computed once.
 //!
-//! Some equalities are wishes, not laws: two uses of one input, two reductions of equal extents and two outputs of
+//! Some equalities are wishes, not laws: two uses of one input or of one repeated dimension, two reductions of equal extents and two outputs of
 //! equal shape run along the same axes unless this would make a value need the same axis twice. Laws come first.
 
 use super::region::{Kind, Node, Output, Region, Unfusible, operands};
 use crate::shape::Dims;
 use smallvec::SmallVec;
+use std::collections::HashMap;
 
 /// Axes of a value's dimensions; `NO_AXIS` for those of extent 1.
 pub(super) type AxisList = SmallVec<[u32; 6]>;
@@ -61,6 +62,8 @@ struct Analysis<'a> {
     outputs: Vec<Placed>,
     /// Leaves whose own variables already serve a use.
     claimed: Vec<bool>,
+    /// Variables of the repeated dimensions of views, at their first use.
+    spread: HashMap<(Node, usize), u32>,
     wishes: Vec<(u32, u32)>,
 }
 
@@ -73,6 +76,7 @@ impl<'a> Analysis<'a> {
             nodes: vec![Placed::default(); region.nodes.len()],
             outputs: vec![Placed::default(); region.outputs.len()],
             claimed: vec![false; region.nodes.len()],
+            spread: HashMap::new(),
             wishes: Vec::new(),
         }
     }
@@ -143,7 +147,14 @@ impl<'a> Analysis<'a> {
                     variable
                 }
                 Some(own) => own,
-                None => self.fresh(extent),
+                None => {
+                    let variable = self.fresh(extent);
+                    match self.spread.get(&(operand, dim)) {
+                        Some(&first) => self.wishes.push((first, variable)),
+                        None => drop(self.spread.insert((operand, dim), variable)),
+                    }
+                    variable
+                }
             });
         }
         list

@@ -374,6 +374,20 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_value_is_reduced_along_the_axis_it_is_used_on() {
+        let mut region = Region::new();
+        let dy = region.input(DType::F32, &[1, 1]);
+        let y = region.input(DType::F32, &[4, 6]);
+        let dy = region.expand(dy, &[4, 6]);
+        let sum = region.reduce(ReduceOp::Sum, dy, &[1], true);
+        let e = region.unary(UnaryOp::Exp, y);
+        let scaled = region.binary(BinaryOp::Mul, e, sum);
+        let dx = region.binary(BinaryOp::Sub, dy, scaled);
+        region.output(dx);
+        assert_eq!(region.compose().unwrap().space(), (&[4][..], &[6][..]));
+    }
+
+    #[test]
     fn transposed_dense_operands_are_one_axis() {
         let mut region = Region::new();
         let x = region.input(DType::F32, &[2, 3, 4]);
