@@ -2,6 +2,7 @@
 //! products, states updated in place, and the bits of the interpreter under `exact`.
 
 use graph::build::{Builder, ValueMap};
+use graph::plan::WriteBack;
 use graph::{Executable, Graph, InputRole, Operand, Options, Plan, interpret, optimize, plan};
 use kernels::{DType, Scalar};
 use runtime::tensor::Tensor;
@@ -121,7 +122,7 @@ fn exact_steps_have_the_bits_of_the_interpreter() {
 fn a_step_is_few_kernels_and_updates_in_place() {
     let (_, plan, text) = made(&Options::default());
     assert!(plan.launches() <= 18, "{text}");
-    let copied = plan.write_backs.iter().filter(|(_, w)| !matches!(w, graph::plan::WriteBack::Donated)).count();
+    let copied = plan.write_backs.iter().filter(|(_, w)| *w != WriteBack::Donated).count();
     assert_eq!(copied, 0, "{text}");
 }
 
