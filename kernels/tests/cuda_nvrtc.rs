@@ -116,10 +116,7 @@ fn every_kernel_compiles_to_machine_code() {
                         break;
                     };
                     match nvrtc.compile(unit, architecture) {
-                        Ok(bytes) => {
-                            eprintln!("unit {job} {bytes} {:?}", started.elapsed());
-                            assert!(bytes > 0, "no machine code for {architecture}")
-                        }
+                        Ok(bytes) => assert!(bytes > 0, "no machine code for {architecture}"),
                         Err(log) => panic!("{architecture}: {log}"),
                     }
                 }
