@@ -5,10 +5,11 @@ use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
 use crate::saved::{freed_error, values};
 use runtime::door;
 use runtime::error::{Error, Result};
+use runtime::infer::TensorType;
 use runtime::ops;
 use runtime::reverse::{self, Cotangents, Recorded};
 use runtime::table::{Gradients, OpDef, Vjp, VjpContext};
-use runtime::{Arg, Origin, Tensor};
+use runtime::{Arg, DType, Origin, Tensor};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -368,6 +369,7 @@ impl Step<'_> {
         let kept = node.kept();
         let args = values(
             &kept.args,
+            &node.ty,
             op,
             node.origin,
             |i, at, tensors| kept.freed && saves.reads(i, all, at, tensors),
@@ -379,6 +381,7 @@ impl Step<'_> {
         )?;
         let outputs = values(
             &kept.outputs,
+            &node.ty,
             op,
             node.origin,
             |i, _, _| kept.freed && saves.output(i),
@@ -444,5 +447,7 @@ impl Step<'_> {
 fn hidden(origin: Origin) -> Edge {
     let why =
         "the call keeps values of its inside for its backward, and these cannot be differentiated again";
-    Edge::Node(Arc::new(Node::new(Rule::Refuse(why), SmallVec::new(), SmallVec::new(), 1, origin)), 0)
+    let ty = TensorType::new(DType::F32, &[]);
+    let kept = (SmallVec::new(), SmallVec::new());
+    Edge::Node(Node::new(Rule::Refuse(why), SmallVec::new(), ty, 1, kept, origin), 0)
 }

@@ -2,7 +2,7 @@
 //! the operation on the level below and hangs one node on the result.
 
 use crate::node::{Edge, Edges, Node, Rule, attach, edge_of};
-use crate::saved::{KeptList, SavedTensor, keep_args, keep_outputs};
+use crate::saved::{Kept, keep_args, keep_outputs};
 use runtime::callable::Callable;
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
@@ -29,7 +29,11 @@ pub(crate) fn needs_of(edges: &[Edge]) -> u64 {
 }
 
 fn edges_of(args: &[Arg]) -> Edges {
-    args.iter().flat_map(|a| a.tensors()).map(history).collect()
+    let mut edges = Edges::new();
+    for tensor in args.iter().flat_map(|a| a.tensors()) {
+        edges.push(history(tensor));
+    }
+    edges
 }
 
 /// What the record of an op keeps; `None` where no gradient flows through it.
@@ -57,9 +61,9 @@ impl Interpreter for Engine {
         if needs == 0 {
             return Ok(outputs);
         }
-        let node = Node::new(Rule::Op(op), edges, keep_args(args, saves, needs), outputs.len(), origin)
-            .with_outputs(keep_outputs(outputs.iter(), saves));
-        attach(Arc::new(node), outputs.iter());
+        let ty = outputs[0].tensor_type();
+        let kept = (keep_args(args, saves, needs, &ty), keep_outputs(&outputs, saves, &ty));
+        attach(Node::new(Rule::Op(op), edges, ty, outputs.len(), kept, origin), &outputs);
         Ok(outputs)
     }
 
@@ -101,11 +105,12 @@ impl Interpreter for Engine {
         let needs = needs_of(&edges);
         // Kept before the write, at the version before it: what the rule reads of the target's old elements is then
         // known to be lost.
-        let kept = keep_args(args, saves, needs);
+        let ty = target.tensor_type();
+        let args_kept = keep_args(args, saves, needs, &ty);
         door::mutate(op, args, origin)?;
-        let node = Node::new(Rule::Op(op), edges, kept, 1, origin)
-            .with_outputs(keep_outputs(std::iter::once(target), saves));
-        attach(Arc::new(node), std::iter::once(target));
+        let outputs = std::slice::from_ref(target);
+        let kept = (args_kept, keep_outputs(outputs, saves, &ty));
+        attach(Node::new(Rule::Op(op), edges, ty, 1, kept, origin), outputs);
         Ok(())
     }
 
@@ -122,12 +127,10 @@ impl Interpreter for Engine {
             }
         }
         let sources = residuals.iter().map(|r| ResidualSource::of(r, args, &outputs)).collect();
-        let keep = |t: &Tensor| crate::saved::Kept::Tensor(Box::new(SavedTensor::new(t)));
-        let kept: KeptList = args.iter().map(keep).collect();
+        let kept = (args.iter().map(Kept::tensor).collect(), residuals.iter().map(Kept::tensor).collect());
         let rule = Rule::Call(callable.clone(), sources);
-        let node = Node::new(rule, edges, kept, outputs.len(), origin)
-            .with_outputs(residuals.iter().map(keep).collect());
-        attach(Arc::new(node), outputs.iter());
+        let ty = outputs[0].tensor_type();
+        attach(Node::new(rule, edges, ty, outputs.len(), kept, origin), &outputs);
         Ok(outputs)
     }
 }

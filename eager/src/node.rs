@@ -5,11 +5,12 @@
 
 use crate::engine::{ENGINE, ResidualSources};
 use crate::hooks::Extras;
-use crate::saved::{KeptList, free};
+use crate::saved::{KeptArgs, KeptOutputs, free};
 use runtime::Tensor;
 use runtime::callable::Callable;
 use runtime::door::Interpreter;
 use runtime::error::Origin;
+use runtime::infer::TensorType;
 use runtime::table::OpDef;
 use runtime::tensor::AutogradSlot;
 use smallvec::SmallVec;
@@ -68,8 +69,8 @@ pub(crate) enum Rule {
 
 /// What a node keeps for its rule.
 pub(crate) struct Kept {
-    pub(crate) args: KeptList,
-    pub(crate) outputs: KeptList,
+    pub(crate) args: KeptArgs,
+    pub(crate) outputs: KeptOutputs,
     pub(crate) freed: bool,
 }
 
@@ -79,6 +80,8 @@ pub(crate) struct Node {
     pub(crate) rule: Rule,
     pub(crate) edges: Edges,
     pub(crate) outputs: u32,
+    /// Type of the first output.
+    pub(crate) ty: TensorType,
     pub(crate) origin: Origin,
     pub(crate) extras: OnceLock<Box<Extras>>,
     kept: Mutex<Kept>,
@@ -121,24 +124,27 @@ impl Leaf {
 }
 
 impl Node {
+    /// A node whose first output has type `ty`.
     #[inline]
-    pub(crate) fn new(rule: Rule, edges: Edges, args: KeptList, outputs: usize, origin: Origin) -> Node {
+    pub(crate) fn new(
+        rule: Rule,
+        edges: Edges,
+        ty: TensorType,
+        outputs: usize,
+        (args, kept_outputs): (KeptArgs, KeptOutputs),
+        origin: Origin,
+    ) -> Arc<Node> {
         let floor = edges.iter().filter_map(Edge::number).max().unwrap_or(0);
-        Node {
+        Arc::new(Node {
             number: next_number(floor),
             rule,
             edges,
+            ty,
             outputs: outputs as u32,
             origin,
             extras: OnceLock::new(),
-            kept: Mutex::new(Kept { args, outputs: SmallVec::new(), freed: false }),
-        }
-    }
-
-    /// Before it is shared: what it keeps of its outputs.
-    pub(crate) fn with_outputs(mut self, outputs: KeptList) -> Node {
-        self.kept.get_mut().unwrap_or_else(|p| p.into_inner()).outputs = outputs;
-        self
+            kept: Mutex::new(Kept { args, outputs: kept_outputs, freed: false }),
+        })
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -191,12 +197,12 @@ impl Drop for Node {
 }
 
 /// Hangs a node's history on its outputs; those that are not floats stay without.
-pub(crate) fn attach<'a>(node: Arc<Node>, outputs: impl ExactSizeIterator<Item = &'a Tensor>) {
-    if outputs.len() == 1 {
-        outputs.for_each(|t| t.set_slot(Some(node.clone())));
+pub(crate) fn attach(node: Arc<Node>, outputs: &[Tensor]) {
+    if let [tensor] = outputs {
+        tensor.set_slot(Some(node));
         return;
     }
-    for (index, tensor) in outputs.enumerate() {
+    for (index, tensor) in outputs.iter().enumerate() {
         if tensor.dtype().is_float() {
             tensor.set_slot(Some(slot_of(&node, index as u32)));
         }

@@ -10,7 +10,7 @@ use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::infer::TensorType;
 use runtime::table::{OpDef, Saves};
 use runtime::tensor::{Payload, WeakTensor};
-use runtime::{Arg, Host, Tensor, Value};
+use runtime::{Arg, Host, Scalar, Tensor, Value};
 use smallvec::SmallVec;
 
 /// A tensor as it was when an operation was recorded.
@@ -88,62 +88,85 @@ impl SavedTensor {
     }
 }
 
-/// One operand or output as a record keeps it.
+/// One operand or output as a record keeps it: three words, since a record of an addition is mostly this.
 pub(crate) enum Kept {
+    /// The rule sees its type, which is that of the record's first output.
+    Like,
+    /// The rule sees its type.
+    Type(Box<TensorType>),
+    /// The rule sees their types.
+    Types(Vec<TensorType>),
     /// The rule reads it.
     Tensor(Box<SavedTensor>),
     /// The rule reads these.
     Tensors(Vec<SavedTensor>),
-    /// The rule sees its type.
-    Type(TensorType),
-    /// The rule sees their types.
-    Types(Vec<TensorType>),
-    /// A host value.
-    Host(Host),
+    /// A host number.
+    Number(Scalar),
+    /// Another host value.
+    Host(Box<Host>),
 }
 
-/// Operands or outputs of one record.
-pub(crate) type KeptList = SmallVec<[Kept; 2]>;
+impl Kept {
+    /// Keeps a tensor itself.
+    pub(crate) fn tensor(tensor: &Tensor) -> Kept {
+        Kept::Tensor(Box::new(SavedTensor::new(tensor)))
+    }
 
-/// The operands of a record. `needs` has a bit for each flattened tensor operand whose gradient may be asked for.
-pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64) -> KeptList {
+    /// Keeps a tensor's type.
+    fn type_of(tensor: &Tensor, first: &TensorType) -> Kept {
+        let same = tensor.dtype() == first.dtype
+            && tensor.rank() == first.rank()
+            && tensor.shape().iter().zip(&first.shape).all(|(&n, d)| d.is(n));
+        if same { Kept::Like } else { Kept::Type(Box::new(tensor.tensor_type())) }
+    }
+}
+
+/// Operands of one record.
+pub(crate) type KeptArgs = SmallVec<[Kept; 3]>;
+
+/// Outputs of one record.
+pub(crate) type KeptOutputs = SmallVec<[Kept; 1]>;
+
+/// The operands of a record whose first output has type `first`. `needs` has a bit for each flattened tensor operand
+/// whose gradient may be asked for.
+pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &TensorType) -> KeptArgs {
     let mut flat = 0;
-    args.iter()
-        .enumerate()
-        .map(|(i, arg)| {
-            let at = flat;
-            flat += arg.tensors().len();
-            let read = saves.reads(i, needs, at, flat - at);
-            match *arg {
-                Arg::Tensor(t) if read => Kept::Tensor(Box::new(SavedTensor::new(t))),
-                Arg::Tensor(t) => Kept::Type(t.tensor_type()),
-                Arg::Tensors(list) if read => Kept::Tensors(list.iter().map(SavedTensor::new).collect()),
-                Arg::Tensors(list) => Kept::Types(list.iter().map(Tensor::tensor_type).collect()),
-                host => Kept::Host(Host::of(host).unwrap_or(Host::None)),
-            }
-        })
-        .collect()
+    let mut kept = KeptArgs::new();
+    for (i, arg) in args.iter().enumerate() {
+        let (at, count) = (flat, arg.tensors().len());
+        flat += count;
+        let read = saves.reads(i, needs, at, count);
+        kept.push(match *arg {
+            Arg::Tensor(t) if read => Kept::tensor(t),
+            Arg::Tensor(t) => Kept::type_of(t, first),
+            Arg::Tensors(list) if read => Kept::Tensors(list.iter().map(SavedTensor::new).collect()),
+            Arg::Tensors(list) => Kept::Types(list.iter().map(Tensor::tensor_type).collect()),
+            host => match host.scalar() {
+                Some(number) => Kept::Number(number),
+                None => Kept::Host(Box::new(Host::of(host).unwrap_or(Host::None))),
+            },
+        });
+    }
+    kept
 }
 
-/// The outputs of a record.
-pub(crate) fn keep_outputs<'a>(outputs: impl Iterator<Item = &'a Tensor>, saves: Saves) -> KeptList {
-    outputs
-        .enumerate()
-        .map(|(i, t)| match saves.output(i) {
-            true => Kept::Tensor(Box::new(SavedTensor::new(t))),
-            false => Kept::Type(t.tensor_type()),
-        })
-        .collect()
+/// The outputs of a record, the first of type `first`.
+pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves, first: &TensorType) -> KeptOutputs {
+    let mut kept = KeptOutputs::new();
+    for (i, t) in outputs.iter().enumerate() {
+        kept.push(if saves.output(i) { Kept::tensor(t) } else { Kept::type_of(t, first) });
+    }
+    kept
 }
 
 /// Drops the tensors of a list, leaving types. Says whether there were any.
-pub(crate) fn free(list: &mut KeptList) -> bool {
+pub(crate) fn free(list: &mut [Kept]) -> bool {
     let mut any = false;
     for kept in list {
         let types = match kept {
-            Kept::Tensor(t) => Kept::Type(t.tensor_type()),
+            Kept::Tensor(t) => Kept::Type(Box::new(t.tensor_type())),
             Kept::Tensors(t) => Kept::Types(t.iter().map(SavedTensor::tensor_type).collect()),
-            Kept::Type(_) | Kept::Types(_) | Kept::Host(_) => continue,
+            Kept::Like | Kept::Type(_) | Kept::Types(_) | Kept::Number(_) | Kept::Host(_) => continue,
         };
         *kept = types;
         any = true;
@@ -162,11 +185,12 @@ pub(crate) fn freed_error(op: &str, origin: Origin) -> Error {
     .hint(format!("{op} was recorded at {origin}; pass retain_graph = true to the first backward"))
 }
 
-/// Kept values as a gradient rule reads them. `lost(i, at, n)` says that the n tensors of entry i, which begin at `at` among
+/// Kept values as a gradient rule reads them; `first` is the type of the record's first output. `lost(i, at, n)` says that the n tensors of entry i, which begin at `at` among
 /// all flattened tensors, were given up; `reattach` gets every tensor that is not the kept object itself, with its
 /// position among the flattened tensors.
 pub(crate) fn values(
     list: &[Kept],
+    first: &TensorType,
     op: &'static OpDef,
     origin: Origin,
     lost: impl Fn(usize, usize, usize) -> bool,
@@ -202,8 +226,9 @@ pub(crate) fn values(
                     }
                     Value::Tensors(saved.iter().enumerate().map(|(k, s)| open(s, at + k)).collect())
                 }
-                Kept::Type(ty) => {
+                Kept::Like | Kept::Type(_) => {
                     flat += 1;
+                    let ty = if let Kept::Type(ty) = kept { ty } else { first };
                     match lost(i, at, 1) {
                         true => Value::Lost(ty.clone(), freed_error(op.name, origin)),
                         false => Value::Type(ty.clone()),
@@ -216,7 +241,8 @@ pub(crate) fn values(
                     }
                     Value::Types(types.clone())
                 }
-                Kept::Host(host) => Value::Host(host.clone()),
+                Kept::Number(number) => Value::Host(Host::Scalar(*number)),
+                Kept::Host(host) => Value::Host(Host::clone(host)),
             })
         })
         .collect()

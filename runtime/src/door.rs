@@ -198,12 +198,11 @@ enum Handler {
     Run,
 }
 
-#[cold]
 fn handler<'a>(bits: u8, mut tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Handler> {
     if bits & flags::TRACKED != 0
-        && let Some(slot) = tensors.clone().find_map(Tensor::slot)
+        && let Some(engine) = tensors.clone().find_map(Tensor::engine)
     {
-        return Ok(Handler::Engine(slot.interpreter(), no_grad()));
+        return Ok(Handler::Engine(engine, no_grad()));
     }
     let top =
         SCOPED.with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));

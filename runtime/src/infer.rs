@@ -118,7 +118,7 @@ impl fmt::Debug for Dim {
 pub type Shape = SmallVec<[Dim; 6]>;
 
 /// Element type and dimensions.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(PartialEq, Eq, Hash, Debug)]
 pub struct TensorType {
     /// Element type.
     pub dtype: DType,
@@ -126,11 +126,19 @@ pub struct TensorType {
     pub shape: Shape,
 }
 
+impl Clone for TensorType {
+    /// By copying the inline words, as a layout's clone.
+    #[inline]
+    fn clone(&self) -> TensorType {
+        TensorType { dtype: self.dtype, shape: Shape::from_slice(&self.shape) }
+    }
+}
+
 impl TensorType {
     /// A type with constant dimensions.
     #[inline]
     pub fn new(dtype: DType, dims: &[usize]) -> TensorType {
-        TensorType { dtype, shape: dims.iter().map(|&n| Dim::constant(n)).collect() }
+        TensorType { dtype, shape: small(dims, Dim::ONE, |&n| Dim::constant(n)) }
     }
 
     /// Number of dimensions.
@@ -140,7 +148,10 @@ impl TensorType {
 
     /// The extents, if all are constants.
     pub fn dims(&self) -> Option<Dims> {
-        self.shape.iter().map(|d| d.known()).collect()
+        match self.shape.iter().all(|d| d.0 >= 0) {
+            true => Some(small(&self.shape, 0, |d| d.0 as usize)),
+            false => None,
+        }
     }
 
     /// The extents, or an error naming the symbolic dimension.
@@ -173,6 +184,19 @@ impl fmt::Display for TensorType {
         }
         f.write_str("]")
     }
+}
+
+/// Up to six converted elements without the bookkeeping of growing a vector, which costs more than a whole shape rule.
+#[inline]
+fn small<A: Copy, B: Copy>(from: &[A], filler: B, convert: impl Fn(&A) -> B) -> SmallVec<[B; 6]> {
+    if from.len() > 6 {
+        return from.iter().map(convert).collect();
+    }
+    let mut buffer = [filler; 6];
+    for (to, from) in buffer.iter_mut().zip(from) {
+        *to = convert(from);
+    }
+    SmallVec::from_buf_and_len(buffer, from.len())
 }
 
 /// Types of an op's outputs.

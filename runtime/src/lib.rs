@@ -18,6 +18,7 @@ pub mod random;
 pub mod reverse;
 pub mod run;
 pub mod samples;
+mod slot;
 pub mod table;
 pub mod tensor;
 pub mod value;

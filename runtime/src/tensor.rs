@@ -6,13 +6,14 @@ use crate::device::{Device, DeviceId, RawBuffer};
 use crate::door::{self, Observe};
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::TensorType;
+use crate::slot::SlotCell;
 use crate::value::Arg;
 use kernels::{DType, Element, Layout, Scalar};
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 /// Memory of a device shared by a tensor and its views, with the version that in-place writes advance.
 pub struct Storage {
@@ -112,7 +113,7 @@ struct Inner {
     dense: bool,
     layout: Layout,
     payload: Payload,
-    slot: Mutex<Option<Arc<dyn AutogradSlot>>>,
+    slot: SlotCell,
 }
 
 /// An n-dimensional array.
@@ -158,7 +159,7 @@ impl Tensor {
             dense,
             layout,
             payload: Payload::Storage(storage),
-            slot: Mutex::new(None),
+            slot: SlotCell::new(),
         }))
     }
 
@@ -172,7 +173,7 @@ impl Tensor {
             dense: true,
             layout: Layout::contiguous(dims),
             payload: Payload::Traced(traced),
-            slot: Mutex::new(None),
+            slot: SlotCell::new(),
         }))
     }
 
@@ -332,17 +333,25 @@ impl Tensor {
         if self.flags() & flags::TRACKED == 0 {
             return None;
         }
-        self.0.slot.lock().unwrap_or_else(|p| p.into_inner()).clone()
+        self.0.slot.get()
+    }
+
+    /// The interpreter that its autograd slot brings to the door.
+    #[inline]
+    pub fn engine(&self) -> Option<&'static dyn door::Interpreter> {
+        if self.flags() & flags::TRACKED == 0 {
+            return None;
+        }
+        self.0.slot.ask(|slot| slot.interpreter())
     }
 
     /// Attaches, replaces or removes the autograd engine's slot.
     #[inline]
     pub fn set_slot(&self, slot: Option<Arc<dyn AutogradSlot>>) {
-        match slot.is_some() {
-            true => self.0.flags.fetch_or(flags::TRACKED, Relaxed),
-            false => self.0.flags.fetch_and(!flags::TRACKED, Relaxed),
-        };
-        *self.0.slot.lock().unwrap_or_else(|p| p.into_inner()) = slot;
+        let tracked = if slot.is_some() { flags::TRACKED } else { 0 };
+        // Flags change nowhere else, so that a load and a store under the slot's lock do.
+        let bits = &self.0.flags;
+        self.0.slot.set(slot, || bits.store(bits.load(Relaxed) & !flags::TRACKED | tracked, Relaxed));
     }
 
     /// The same memory seen through another layout; without slot. For view ops and executors.
