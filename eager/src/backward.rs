@@ -5,12 +5,11 @@ use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
 use crate::saved::{freed_error, values};
 use runtime::door;
 use runtime::error::{Error, Result};
-use runtime::infer::TensorType;
 use runtime::ops;
 use runtime::reverse::{self, Cotangents, Recorded};
 use runtime::table::{Gradients, OpDef, Vjp, VjpContext};
-use runtime::{Arg, DType, Origin, Tensor};
-use smallvec::SmallVec;
+use runtime::{Arg, Origin, Tensor};
+use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -338,6 +337,8 @@ impl Recorded for Step<'_> {
                 let (args, residuals) = self.call_operands(sources)?;
                 callable.clone().vjp(&args, &residuals, cotangents).map(|g| g.into_iter().collect())
             }
+            Rule::Part(region) => region.part_gradient(&whole(cotangents)?).map(|g| smallvec![Some(g)]),
+            Rule::Splice(region) => region.splice_gradients(&whole(cotangents)?, needs),
             Rule::Refuse(why) => Err(Error::gradient(*why)),
         }
         .map_err(|e| e.at(node.origin))?;
@@ -354,6 +355,15 @@ impl Recorded for Step<'_> {
         }
         Ok(gradients)
     }
+}
+
+/// The cotangent of a node's only output.
+fn whole(cotangents: &Cotangents) -> Result<Tensor> {
+    cotangents
+        .first()
+        .cloned()
+        .flatten()
+        .ok_or_else(|| Error::internal("a node without a cotangent was visited"))
 }
 
 impl Step<'_> {
@@ -447,7 +457,6 @@ impl Step<'_> {
 fn hidden(origin: Origin) -> Edge {
     let why =
         "the call keeps values of its inside for its backward, and these cannot be differentiated again";
-    let ty = TensorType::new(DType::F32, &[]);
     let kept = (SmallVec::new(), SmallVec::new());
-    Edge::Node(Node::new(Rule::Refuse(why), SmallVec::new(), ty, 1, kept, origin), 0)
+    Edge::Node(Node::new(Rule::Refuse(why), SmallVec::new(), &[], kept, origin), 0)
 }

@@ -3,10 +3,12 @@
 
 use crate::node::{Edge, Edges, Node, Rule, attach, edge_of};
 use crate::saved::{Kept, keep_args, keep_outputs};
+use crate::view;
 use runtime::callable::Callable;
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::table::{Effect, OpDef, Saves, Vjp};
+use runtime::tensor::flags;
 use runtime::{Arg, Tensor};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -20,6 +22,17 @@ pub(crate) static ENGINE: Engine = Engine;
 /// The history of a tensor.
 #[inline]
 pub(crate) fn history(tensor: &Tensor) -> Edge {
+    match tensor.base() {
+        Some(base) if tensor.flags() & (flags::VIEW | flags::TRACKED) == flags::VIEW | flags::TRACKED => {
+            view::history(tensor, base)
+        }
+        _ => own_history(tensor),
+    }
+}
+
+/// The history in a tensor's own slot.
+#[inline]
+pub(crate) fn own_history(tensor: &Tensor) -> Edge {
     tensor.slot().map_or(Edge::None, edge_of)
 }
 
@@ -61,9 +74,11 @@ impl Interpreter for Engine {
         if needs == 0 {
             return Ok(outputs);
         }
-        let ty = outputs[0].tensor_type();
-        let kept = (keep_args(args, saves, needs, &ty), keep_outputs(&outputs, saves, &ty));
-        attach(Node::new(Rule::Op(op), edges, ty, outputs.len(), kept, origin), &outputs);
+        let kept = (keep_args(args, saves, needs, &outputs[0]), keep_outputs(&outputs, saves));
+        attach(Node::new(Rule::Op(op), edges, &outputs, kept, origin), &outputs);
+        if let Effect::View(_) = op.effect {
+            outputs[0].follow_base();
+        }
         Ok(outputs)
     }
 
@@ -86,18 +101,7 @@ impl Interpreter for Engine {
             )
             .hint("update it under no_grad(), or write into a copy"));
         }
-        if let Some(Edge::Node(node, _)) = edges.first()
-            && matches!(&node.rule, Rule::Op(made_by) if matches!(made_by.effect, Effect::View(_)))
-        {
-            return Err(Error::new(
-                ErrorKind::InPlace,
-                format!(
-                    "the target is a view, made by {}, of a tensor that gradients flow through",
-                    node.name()
-                ),
-            )
-            .hint("write into a copy, or compute the new tensor out of place"));
-        }
+        view::check_target(target)?;
         let saves = saves_of(op).unwrap_or_else(|| {
             edges.iter_mut().for_each(|e| *e = Edge::None);
             Saves::NOTHING
@@ -105,12 +109,13 @@ impl Interpreter for Engine {
         let needs = needs_of(&edges);
         // Kept before the write, at the version before it: what the rule reads of the target's old elements is then
         // known to be lost.
-        let ty = target.tensor_type();
-        let args_kept = keep_args(args, saves, needs, &ty);
+        let args_kept = keep_args(args, saves, needs, target);
         door::mutate(op, args, origin)?;
         let outputs = std::slice::from_ref(target);
-        let kept = (args_kept, keep_outputs(outputs, saves, &ty));
-        attach(Node::new(Rule::Op(op), edges, ty, 1, kept, origin), outputs);
+        let kept = (args_kept, keep_outputs(outputs, saves));
+        let node = Node::new(Rule::Op(op), edges, outputs, kept, origin);
+        view::splice(target, &node, origin);
+        attach(node, outputs);
         Ok(())
     }
 
@@ -129,8 +134,7 @@ impl Interpreter for Engine {
         let sources = residuals.iter().map(|r| ResidualSource::of(r, args, &outputs)).collect();
         let kept = (args.iter().map(Kept::tensor).collect(), residuals.iter().map(Kept::tensor).collect());
         let rule = Rule::Call(callable.clone(), sources);
-        let ty = outputs[0].tensor_type();
-        attach(Node::new(rule, edges, ty, outputs.len(), kept, origin), &outputs);
+        attach(Node::new(rule, edges, &outputs, kept, origin), &outputs);
         Ok(outputs)
     }
 }

@@ -9,6 +9,7 @@ mod hooks;
 mod node;
 mod saved;
 mod tape;
+mod view;
 
 pub use autograd::{Autograd, enable_grad, no_grad};
 pub use backward::{BackwardOptions, GradOptions, grad};

@@ -6,13 +6,14 @@
 use crate::engine::{ENGINE, ResidualSources};
 use crate::hooks::Extras;
 use crate::saved::{KeptArgs, KeptOutputs, free};
-use runtime::Tensor;
+use crate::view::Region;
 use runtime::callable::Callable;
 use runtime::door::Interpreter;
 use runtime::error::Origin;
 use runtime::infer::TensorType;
 use runtime::table::OpDef;
 use runtime::tensor::AutogradSlot;
+use runtime::{DType, Tensor};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::cell::Cell;
@@ -63,6 +64,10 @@ pub(crate) enum Rule {
     Op(&'static OpDef),
     /// The backward of a region; its residuals are the kept outputs.
     Call(Arc<dyn Callable>, ResidualSources),
+    /// The elements of a base that a view shows.
+    Part(Box<Region>),
+    /// A base of which a region has been written to: edge 0 is the base before, edge 1 what was written.
+    Splice(Box<Region>),
     /// Whatever it is asked for has no gradient, for this reason.
     Refuse(&'static str),
 }
@@ -80,6 +85,8 @@ pub(crate) struct Node {
     pub(crate) rule: Rule,
     pub(crate) edges: Edges,
     pub(crate) outputs: u32,
+    /// Version of the first output's memory when it was recorded.
+    pub(crate) view_version: u32,
     /// Type of the first output.
     pub(crate) ty: TensorType,
     pub(crate) origin: Origin,
@@ -124,13 +131,12 @@ impl Leaf {
 }
 
 impl Node {
-    /// A node whose first output has type `ty`.
+    /// A node with these outputs, of which it takes the number and the first one's type and version.
     #[inline]
     pub(crate) fn new(
         rule: Rule,
         edges: Edges,
-        ty: TensorType,
-        outputs: usize,
+        outputs: &[Tensor],
         (args, kept_outputs): (KeptArgs, KeptOutputs),
         origin: Origin,
     ) -> Arc<Node> {
@@ -139,8 +145,9 @@ impl Node {
             number: next_number(floor),
             rule,
             edges,
-            ty,
-            outputs: outputs as u32,
+            ty: outputs.first().map_or_else(|| TensorType::new(DType::F32, &[]), Tensor::tensor_type),
+            outputs: outputs.len().max(1) as u32,
+            view_version: outputs.first().map_or(0, Tensor::version),
             origin,
             extras: OnceLock::new(),
             kept: Mutex::new(Kept { args, outputs: kept_outputs, freed: false }),
@@ -169,6 +176,8 @@ impl Node {
         match &self.rule {
             Rule::Op(op) => op.name,
             Rule::Call(callable, _) => callable.name(),
+            Rule::Part(_) => "view",
+            Rule::Splice(_) => "in-place write through a view",
             Rule::Refuse(_) => "residual",
         }
     }

@@ -113,11 +113,12 @@ impl Kept {
     }
 
     /// Keeps a tensor's type.
-    fn type_of(tensor: &Tensor, first: &TensorType) -> Kept {
-        let same = tensor.dtype() == first.dtype
-            && tensor.rank() == first.rank()
-            && tensor.shape().iter().zip(&first.shape).all(|(&n, d)| d.is(n));
-        if same { Kept::Like } else { Kept::Type(Box::new(tensor.tensor_type())) }
+    fn type_of(tensor: &Tensor, first: &Tensor) -> Kept {
+        if tensor.dtype() == first.dtype() && tensor.shape() == first.shape() {
+            Kept::Like
+        } else {
+            Kept::Type(Box::new(tensor.tensor_type()))
+        }
     }
 }
 
@@ -127,9 +128,9 @@ pub(crate) type KeptArgs = SmallVec<[Kept; 3]>;
 /// Outputs of one record.
 pub(crate) type KeptOutputs = SmallVec<[Kept; 1]>;
 
-/// The operands of a record whose first output has type `first`. `needs` has a bit for each flattened tensor operand
+/// The operands of a record whose first output is `first`. `needs` has a bit for each flattened tensor operand
 /// whose gradient may be asked for.
-pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &TensorType) -> KeptArgs {
+pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> KeptArgs {
     let mut flat = 0;
     let mut kept = KeptArgs::new();
     for (i, arg) in args.iter().enumerate() {
@@ -150,11 +151,11 @@ pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &TensorTy
     kept
 }
 
-/// The outputs of a record, the first of type `first`.
-pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves, first: &TensorType) -> KeptOutputs {
+/// The outputs of a record.
+pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves) -> KeptOutputs {
     let mut kept = KeptOutputs::new();
     for (i, t) in outputs.iter().enumerate() {
-        kept.push(if saves.output(i) { Kept::tensor(t) } else { Kept::type_of(t, first) });
+        kept.push(if saves.output(i) { Kept::tensor(t) } else { Kept::type_of(t, &outputs[0]) });
     }
     kept
 }

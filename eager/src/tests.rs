@@ -17,7 +17,7 @@ fn values(t: &Tensor) -> Vec<f64> {
     t.to_f64_vec().unwrap()
 }
 
-fn add_in_place(t: &Tensor, other: impl for<'a> Into<Arg<'a>>) -> runtime::Result<()> {
+fn add_in_place<'a>(t: &'a Tensor, other: impl Into<Arg<'a>>) -> runtime::Result<()> {
     door::mutate(&ops::ADD, &[Arg::Tensor(t), other.into()], Origin::caller())
 }
 
@@ -338,4 +338,61 @@ fn types_survive() {
     let y = x.to(DType::F64).unwrap().sum(&[], false).unwrap();
     y.backward().unwrap();
     assert_eq!(x.grad().unwrap().dtype(), DType::F32);
+}
+
+fn iota(n: usize) -> Tensor {
+    Tensor::from_slice(&(0..n).map(|i| i as f64).collect::<Vec<_>>(), &[n]).unwrap()
+}
+
+#[test]
+fn a_write_through_a_view_gives_the_base_a_new_history() {
+    let w = leaf(&[10.0, 20.0]);
+    let base = Tensor::zeros(&[2, 2], DType::F64, runtime::DeviceId::Cpu).unwrap();
+    let row = base.select(0, 1).unwrap();
+    let corner = base.select(0, 1).unwrap().select(0, 0).unwrap();
+    add_in_place(&row, &w).unwrap();
+    assert!(base.requires_grad() && row.requires_grad() && corner.requires_grad());
+    assert_eq!(values(&base), [0.0, 0.0, 10.0, 20.0]);
+    let weights = iota(4).reshape(&[2, 2]).unwrap();
+    base.mul(&weights).unwrap().sum(&[], false).unwrap().backward().unwrap();
+    assert_eq!(values(&w.grad().unwrap()), [2.0, 3.0]);
+    w.zero_grad();
+    (&corner * 7.0).backward().unwrap();
+    assert_eq!(values(&w.grad().unwrap()), [7.0, 0.0]);
+    w.zero_grad();
+    row.sum(&[], false).unwrap().backward().unwrap();
+    assert_eq!(values(&w.grad().unwrap()), [1.0, 1.0]);
+}
+
+#[test]
+fn a_write_through_a_view_of_a_computed_tensor() {
+    let x = leaf(&[1.0, 2.0, 3.0, 4.0]);
+    let h = &x * 2.0;
+    let odd = h.slice(0, Some(1), None, 2).unwrap();
+    mul_in_place(&odd, Arg::Float(10.0)).unwrap();
+    h.sum(&[], false).unwrap().backward().unwrap();
+    assert_eq!(values(&x.grad().unwrap()), [2.0, 20.0, 2.0, 20.0]);
+    // A write to the base reaches the views made before.
+    x.zero_grad();
+    let h = &x * 2.0;
+    let first = h.select(0, 0).unwrap();
+    mul_in_place(&h, Arg::Float(3.0)).unwrap();
+    first.backward().unwrap();
+    assert_eq!(values(&x.grad().unwrap()), [6.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn views_of_leaves_and_views_made_without_gradients_refuse_writes() {
+    let x = leaf(&[1.0, 2.0]);
+    let w = scalar(1.0);
+    assert_eq!(add_in_place(&x.select(0, 0).unwrap(), 1.0).unwrap_err().kind(), ErrorKind::InPlace);
+    let h = &x * 2.0;
+    let guard = no_grad();
+    let part = h.select(0, 0).unwrap();
+    drop(guard);
+    assert!(!part.requires_grad());
+    assert_eq!(add_in_place(&part, &w).unwrap_err().kind(), ErrorKind::InPlace);
+    let apart = h.detach().unwrap();
+    add_in_place(&apart, &w).unwrap();
+    assert!(apart.requires_grad() && h.grad_fn().unwrap() == "mul");
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, InferArg, TensorType, Types};
 use crate::lower::{self, Kernel, LowerArg, Lowered, ParamSource, Slot, Step};
 use crate::profile::{self, Bucket};
-use crate::table::{Effect, Lower, OpDef};
+use crate::table::{Effect, Lower, OpDef, Vjp};
 use crate::tensor::{Storage, Tensor};
 use crate::value::Arg;
 use kernels::loops::{BufferRef, Region};
@@ -245,7 +245,10 @@ fn run_any(op: &'static OpDef, args: &[Arg]) -> Result<Outputs> {
 fn run_view(op: &'static OpDef, args: &[Arg], dims: &Dims) -> Result<Tensor> {
     let Some(Arg::Tensor(base)) = args.first() else { return Err(Error::internal("a view of no tensor")) };
     if let Some(layout) = lower::view(op, &lower_args(args), dims)? {
-        return base.with_layout(layout);
+        return match (op.effect, &op.vjp) {
+            (Effect::View(_), Vjp::Rule(..)) => base.view_through(layout),
+            _ => base.with_layout(layout),
+        };
     }
     let dense = contiguous(base)?;
     let mut args: SmallVec<[Arg; 4]> = SmallVec::from_slice(args);

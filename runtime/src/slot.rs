@@ -42,6 +42,11 @@ impl SlotCell {
         f(unsafe { &mut *self.slot.get() })
     }
 
+    /// Runs `f` while nobody else uses the slot.
+    pub(crate) fn with_lock(&self, f: impl FnOnce()) {
+        self.with(|_| f());
+    }
+
     /// The slot.
     #[inline]
     pub(crate) fn get(&self) -> Option<Arc<dyn AutogradSlot>> {

@@ -102,6 +102,8 @@ pub mod flags {
     pub const TRACKED: u8 = 1;
     /// The payload is traced.
     pub const TRACED: u8 = 2;
+    /// A view whose history follows in-place writes to its base.
+    pub const VIEW: u8 = 4;
 }
 
 struct Inner {
@@ -114,6 +116,8 @@ struct Inner {
     layout: Layout,
     payload: Payload,
     slot: SlotCell,
+    /// The tensor that this one is a view of; never itself a view.
+    base: Option<Tensor>,
 }
 
 /// An n-dimensional array.
@@ -160,6 +164,7 @@ impl Tensor {
             layout,
             payload: Payload::Storage(storage),
             slot: SlotCell::new(),
+            base: None,
         }))
     }
 
@@ -174,6 +179,7 @@ impl Tensor {
             layout: Layout::contiguous(dims),
             payload: Payload::Traced(traced),
             slot: SlotCell::new(),
+            base: None,
         }))
     }
 
@@ -303,10 +309,31 @@ impl Tensor {
             Payload::Storage(_) => None,
         }
     }
-    /// The bits of `flags`.
+    /// The bits of `flags`. A view of a tracked tensor is tracked: an in-place write through another view may have made
+    /// its elements depend on something.
     #[inline]
     pub fn flags(&self) -> u8 {
-        self.0.flags.load(Relaxed)
+        let own = self.0.flags.load(Relaxed);
+        if own & flags::VIEW == 0 { own } else { own | self.base_flags() }
+    }
+
+    #[inline(never)]
+    fn base_flags(&self) -> u8 {
+        self.0.base.as_ref().map_or(0, |b| b.0.flags.load(Relaxed) & flags::TRACKED)
+    }
+
+    /// The tensor that this one is a view of, made by view ops with a gradient; never itself a view.
+    #[inline]
+    pub fn base(&self) -> Option<&Tensor> {
+        self.0.base.as_ref()
+    }
+
+    /// Lets the history of a view follow its base.
+    pub fn follow_base(&self) {
+        if self.0.base.is_some() {
+            let bits = &self.0.flags;
+            self.0.slot.with_lock(|| bits.store(bits.load(Relaxed) | flags::VIEW, Relaxed));
+        }
     }
     /// In-place writes to its memory so far; 0 for traced tensors.
     #[inline]
@@ -342,7 +369,7 @@ impl Tensor {
         if self.flags() & flags::TRACKED == 0 {
             return None;
         }
-        self.0.slot.ask(|slot| slot.interpreter())
+        self.0.slot.ask(|slot| slot.interpreter()).or_else(|| self.base()?.engine())
     }
 
     /// Attaches, replaces or removes the autograd engine's slot.
@@ -354,7 +381,19 @@ impl Tensor {
         self.0.slot.set(slot, || bits.store(bits.load(Relaxed) & !flags::TRACKED | tracked, Relaxed));
     }
 
-    /// The same memory seen through another layout; without slot. For view ops and executors.
+    /// A view of this tensor: the same memory through another layout, and a memory of whose view it is.
+    pub(crate) fn view_through(&self, layout: Layout) -> Result<Tensor> {
+        let mut view = self.with_layout(layout)?;
+        if let Some(inner) = Arc::get_mut(&mut view.0) {
+            inner.base = Some(self.base().unwrap_or(self).clone());
+        }
+        if door::grad_enabled() {
+            view.follow_base();
+        }
+        Ok(view)
+    }
+
+    /// The same memory seen through another layout; without slot, related to nothing. For executors.
     #[inline]
     pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
         Ok(Tensor::from_storage(self.storage()?.clone(), self.dtype(), layout))
