@@ -342,7 +342,8 @@ impl Recorded for Step<'_> {
             Rule::Refuse(why) => Err(Error::gradient(*why)),
         }
         .map_err(|e| e.at(node.origin))?;
-        if gradients.len() != node.edges.len() {
+        // Operands after the last one with a gradient (indices, targets) may be left out.
+        if gradients.len() > node.edges.len() {
             return Err(Error::internal(format!(
                 "the gradient of {} gave {} gradients for {} operands",
                 node.name(),

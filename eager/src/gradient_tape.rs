@@ -358,7 +358,8 @@ impl Recorded for Visit<'_, '_> {
             }),
         }
         .map_err(|e: Error| e.at(entry.origin))?;
-        if gradients.len() != entry.operands.len() {
+        // Operands after the last one with a gradient (indices, targets) may be left out.
+        if gradients.len() > entry.operands.len() {
             return Err(Error::internal(format!(
                 "the gradient of {} gave {} gradients for {} operands",
                 entry.name(),

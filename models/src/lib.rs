@@ -6,3 +6,6 @@ pub mod generate;
 pub mod mnist;
 pub mod optim;
 pub mod workloads;
+
+#[cfg(test)]
+mod reference_tests;
