@@ -1,1 +1,30 @@
-//! trifold
+//! One tensor runtime, every way to run it.
+//!
+//! The public API: tensors and ops, torch-style autograd, TensorFlow's tapes, Variables and functions, tracing, graphs,
+//! optimisers, and the measuring that compares them.
+
+pub use eager;
+pub use graph;
+pub use lab;
+pub use models;
+pub use runtime::{self, DType, DeviceId, Error, ErrorKind, Result, Scalar, Tensor, Variable};
+
+/// PyTorch's names: eager autograd, optimisers, and `jit.trace`.
+pub mod torch {
+    pub use eager::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};
+    pub use models::optim;
+    pub use runtime::random::manual_seed;
+    pub use runtime::{DType, Tensor};
+
+    /// Programs recorded for example inputs.
+    pub mod jit {
+        pub use graph::{TraceOptions, TracedFunction, trace};
+    }
+}
+
+/// TensorFlow 2's names: tapes, Variables and functions.
+pub mod tf {
+    pub use eager::GradientTape;
+    pub use graph::{Argument, Function, function};
+    pub use runtime::{Tensor, Variable};
+}

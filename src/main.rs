@@ -1,2 +1,105 @@
 //! The `trifold` command.
-fn main() {}
+
+use clap::{Args, Parser, Subcommand};
+use lab::compare::{self, Request};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One tensor runtime, every way to run it.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: CompareArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compare execution models: real digits and micro workloads (the default command).
+    Compare(CompareArgs),
+    /// List the op table.
+    Ops,
+}
+
+#[derive(Args)]
+struct CompareArgs {
+    /// End within 20 seconds.
+    #[arg(long)]
+    quick: bool,
+    /// Only passes that keep every bit; all modes must then agree bit for bit.
+    #[arg(long)]
+    exact: bool,
+    /// Modes, separated by commas; all if left out.
+    #[arg(long, value_delimiter = ',')]
+    modes: Vec<String>,
+    /// Workloads, separated by commas; the standard ones if left out.
+    #[arg(long, value_delimiter = ',')]
+    workloads: Vec<String>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Threads of the CPU pool; all cores if left out.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Write the results as JSON to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => run_compare(cli.compare),
+        Some(Command::Compare(args)) => run_compare(args),
+        Some(Command::Ops) => {
+            print!("{}", lab::listing::render());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
+}
+
+/// Exit status of a program that the user interrupted.
+const INTERRUPTED: u8 = 130;
+
+fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // The first Ctrl-C ends the measurement after the step at hand; the second ends the process at once.
+    let handler = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    });
+    if let Err(error) = handler {
+        eprintln!("warning: Ctrl-C cannot be caught: {error}");
+    }
+    if let Some(threads) = args.threads {
+        kernels::cpu::threads::set_threads(threads.max(1));
+    }
+    let request = Request {
+        quick: args.quick,
+        exact: args.exact,
+        modes: args.modes,
+        workloads: args.workloads,
+        device: runtime::DeviceId::parse(&args.device)?,
+    };
+    let report = compare::run(&request, &stop)?;
+    print!("{}", report.render());
+    if let Some(path) = args.json {
+        report.write_json(&path)?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(match (stop.load(Ordering::Relaxed), report.is_valid()) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    })
+}

@@ -32,7 +32,7 @@ mod tests;
 pub mod verify;
 
 pub use build::{Builder, ValueMap};
-pub use function::{Argument, CompiledFunction, Function, TraceOptions, TracedFunction, function, trace};
+pub use function::{Argument, BoundFunction, CompiledFunction, Function, TraceOptions, TracedFunction, function, trace};
 pub use exec::{Bound, Executable};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};

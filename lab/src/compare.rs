@@ -154,13 +154,11 @@ fn inputs(workload: &Workload, context: &Context) -> Result<Vec<Tensor>> {
 /// The numbers of the first steps: outputs of a forward, losses and then parameters of a training.
 fn answers(driver: &mut dyn Driver, inputs: &[Tensor], done: Option<Vec<Tensor>>) -> Result<Vec<f64>> {
     let mut out = Vec::new();
-    let already = done.is_some();
-    for outputs in done {
-        outputs.iter().try_for_each(|t| t.to_f64_vec().map(|v| out.extend(v)))?;
+    let left = if driver.parameters()?.is_empty() { 1 } else { CHECKED_STEPS } - done.is_some() as usize;
+    for t in done.iter().flatten() {
+        out.extend(t.to_f64_vec()?);
     }
-    let parameters = driver.parameters()?;
-    let steps = if parameters.is_empty() { 1 } else { CHECKED_STEPS } - already as usize;
-    for _ in 0..steps {
+    for _ in 0..left {
         for t in driver.step(inputs)? {
             out.extend(t.to_f64_vec()?);
         }

@@ -1,9 +1,9 @@
 //! One program in one mode: the same functions over tensors, driven the way the mode's system would drive them.
 
 use crate::modes::{Mode, Staging};
-use eager::{GradOptions, GradientTape, TapeOptions, prelude::*};
-use graph::function::{Function, Traced};
-use models::optim::Sgd;
+use eager::{Autograd as _, GradOptions, GradientTape, no_grad};
+use graph::{Argument, BoundFunction, Function, TraceOptions, TracedFunction};
+use models::optim::{Optimizer, Sgd, Step};
 use models::workloads::{Program, Workload};
 use runtime::{DeviceId, Error, Result, Tensor, Variable};
 
@@ -50,5 +50,278 @@ pub trait Driver {
     /// Traces beyond the first.
     fn retraces(&self) -> u64 {
         0
+    }
+}
+
+/// The task in a mode on a device. Parameters are copied, so that every mode trains its own.
+pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Box<dyn Driver>> {
+    let place = |t: &Tensor| if t.device() == device { t.copy() } else { t.to_device(device) };
+    Ok(match (mode.staging, task) {
+        (Staging::Autograd, Task::Forward(f)) => Box::new(Forward(f)),
+        (Staging::Tape, Task::Forward(f)) => Box::new(Forward(f)),
+        (Staging::Autograd, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(move |x| f(x)))),
+        (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
+        (Staging::Autograd, Task::Train { loss, parameters, rate }) => {
+            Box::new(Autograd::new(Box::new(loss), parameters.iter().map(place).collect::<Result<_>>()?, rate)?)
+        }
+        (Staging::Tape, Task::Train { loss, parameters, rate }) => {
+            Box::new(Tape { loss, variables: variables(&parameters, place)?, rate })
+        }
+        (Staging::Trace, task) => Box::new(Trace { options: trace_options(mode, exact), task, place: device, made: None }),
+        (Staging::Function, task) => staged(mode, task, exact, place)?,
+    })
+}
+
+fn trace_options(mode: &Mode, exact: bool) -> TraceOptions {
+    TraceOptions { compile: mode.options(exact), check: false, ..TraceOptions::default() }
+}
+
+fn variables(parameters: &[Tensor], place: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<Variable>> {
+    parameters.iter().enumerate().map(|(i, t)| Variable::new(&place(t)?, &format!("parameter{i}"))).collect()
+}
+
+/// Operation by operation, recording nothing.
+struct Forward(fn(&[Tensor]) -> Result<Vec<Tensor>>);
+
+impl Driver for Forward {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let _guard = no_grad();
+        (self.0)(inputs)
+    }
+}
+
+/// A scalar of tensors.
+type Scalar = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
+
+/// torch.autograd.grad of a scalar.
+struct AutogradGradient(Scalar);
+
+impl Driver for AutogradGradient {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let leaves = inputs.iter().map(|t| t.alias().requires_grad_(true)).collect::<Result<Vec<_>>>()?;
+        let y = (self.0)(&leaves)?;
+        let wanted: Vec<&Tensor> = leaves.iter().collect();
+        let gradients = eager::grad(&[&y], &wanted, GradOptions::default())?;
+        Ok(std::iter::once(y.alias()).chain(gradients.into_iter().flatten()).collect())
+    }
+}
+
+/// GradientTape's gradient of a scalar.
+struct TapeGradient(fn(&[Tensor]) -> Result<Tensor>);
+
+impl Driver for TapeGradient {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        tape_gradient(self.0, inputs)
+    }
+}
+
+fn tape_gradient(f: fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let tape = GradientTape::new();
+    inputs.iter().try_for_each(|t| tape.watch(t))?;
+    let y = f(inputs)?;
+    let sources: Vec<&Tensor> = inputs.iter().collect();
+    let gradients = tape.gradient(&y, &sources)?;
+    Ok(std::iter::once(y).chain(gradients.into_iter().flatten()).collect())
+}
+
+/// A loss of parameters and inputs.
+type Loss = Box<dyn Fn(&[Tensor], &[Tensor]) -> Result<Tensor>>;
+
+/// torch: `loss.backward(); optimiser.step()`.
+struct Autograd {
+    loss: Loss,
+    optimizer: Sgd<Tensor>,
+}
+
+impl Autograd {
+    fn new(loss: Loss, parameters: Vec<Tensor>, rate: f64) -> Result<Autograd> {
+        let leaves = parameters.iter().map(|t| t.requires_grad_(true)).collect::<Result<Vec<_>>>()?;
+        Ok(Autograd { loss, optimizer: Sgd::new(leaves, rate) })
+    }
+}
+
+impl Driver for Autograd {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.optimizer.zero_grad();
+        let loss = (self.loss)(self.optimizer.parameters(), inputs)?;
+        loss.backward()?;
+        self.optimizer.step()?;
+        Ok(vec![loss.alias()])
+    }
+
+    fn parameters(&self) -> Result<Vec<Tensor>> {
+        self.optimizer.parameters().iter().map(|t| t.alias().copy()).collect()
+    }
+}
+
+/// TensorFlow: a tape around the forward, then the Variables are updated.
+struct Tape {
+    loss: fn(&[Tensor], &[Tensor]) -> Result<Tensor>,
+    variables: Vec<Variable>,
+    rate: f64,
+}
+
+/// One step on Variables; staged or not, it is the same code.
+fn tape_step(
+    loss: fn(&[Tensor], &[Tensor]) -> Result<Tensor>,
+    variables: &[Variable],
+    rate: f64,
+    inputs: &[Tensor],
+) -> Result<Tensor> {
+    let tape = GradientTape::new();
+    let parameters = variables.iter().map(Variable::read).collect::<Result<Vec<_>>>()?;
+    let value = loss(&parameters, inputs)?;
+    tape.end();
+    drop(parameters);
+    let gradients = tape.gradient(&value, &variables.iter().collect::<Vec<_>>())?;
+    drop(tape);
+    Sgd::new(variables.to_vec(), rate).apply(&gradients)?;
+    Ok(value)
+}
+
+impl Driver for Tape {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![tape_step(self.loss, &self.variables, self.rate, inputs)?])
+    }
+
+    fn parameters(&self) -> Result<Vec<Tensor>> {
+        self.variables.iter().map(|v| v.current().copy()).collect()
+    }
+}
+
+/// torch.jit.trace: the forward is recorded for the first inputs; gradients and updates are autograd's and eager's.
+struct Trace {
+    options: TraceOptions,
+    task: Task,
+    place: DeviceId,
+    made: Option<Box<dyn Driver>>,
+}
+
+impl Trace {
+    fn build(&self, inputs: &[Tensor]) -> Result<Box<dyn Driver>> {
+        Ok(match self.task.clone() {
+            Task::Forward(f) => Box::new(TracedForward(graph::trace("forward", inputs, self.options.clone(), f)?)),
+            Task::Gradient(f) => {
+                let traced = graph::trace("forward", inputs, self.options.clone(), move |x| Ok(vec![f(x)?]))?;
+                Box::new(AutogradGradient(Box::new(move |x| first(traced.call(x)?))))
+            }
+            Task::Train { loss, parameters, rate } => {
+                let parameters =
+                    parameters.iter().map(|t| t.to_device(self.place)?.copy()).collect::<Result<Vec<_>>>()?;
+                let count = parameters.len();
+                let all: Vec<Tensor> = parameters.iter().chain(inputs).cloned().collect();
+                let traced = graph::trace("loss", &all, self.options.clone(), move |x| {
+                    let (parameters, inputs) = x.split_at(count);
+                    Ok(vec![loss(parameters, inputs)?])
+                })?;
+                let call = move |parameters: &[Tensor], inputs: &[Tensor]| {
+                    first(traced.call(&parameters.iter().chain(inputs).cloned().collect::<Vec<_>>())?)
+                };
+                Box::new(Autograd::new(Box::new(call), parameters, rate)?)
+            }
+        })
+    }
+}
+
+fn first(outputs: Vec<Tensor>) -> Result<Tensor> {
+    outputs.into_iter().next().ok_or_else(|| Error::internal("no output"))
+}
+
+impl Driver for Trace {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let driver = match self.made.take() {
+            Some(made) => made,
+            None => self.build(inputs)?,
+        };
+        self.made.insert(driver).step(inputs)
+    }
+
+    fn parameters(&self) -> Result<Vec<Tensor>> {
+        match (&self.made, &self.task) {
+            (Some(made), _) => made.parameters(),
+            (None, Task::Train { parameters, .. }) => Ok(parameters.clone()),
+            (None, _) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A traced forward.
+struct TracedForward(TracedFunction);
+
+impl Driver for TracedForward {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let _guard = no_grad();
+        self.0.call(inputs)
+    }
+}
+
+/// A whole step staged.
+fn staged(
+    mode: &Mode,
+    task: Task,
+    exact: bool,
+    place: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Box<dyn Driver>> {
+    let options = mode.options(exact);
+    let tensors = |args: &[Argument]| args.iter().map(|a| a.tensor().cloned()).collect::<Result<Vec<_>>>();
+    let (function, variables) = match task {
+        Task::Forward(f) => (graph::function("forward", options, move |args| f(&tensors(args)?)), vec![]),
+        Task::Gradient(f) => {
+            (graph::function("gradient", options, move |args| tape_gradient(f, &tensors(args)?)), vec![])
+        }
+        Task::Train { loss, parameters, rate } => {
+            let variables = variables(&parameters, place)?;
+            let held = variables.clone();
+            let step = move |args: &[Argument]| Ok(vec![tape_step(loss, &held, rate, &tensors(args)?)?]);
+            (graph::function("train_step", options, step), variables)
+        }
+    };
+    Ok(match mode.bound {
+        true => Box::new(Staged { call: BoundFunction::new(function), variables }),
+        false => Box::new(Staged { call: function, variables }),
+    })
+}
+
+/// What a staged driver calls.
+trait Call {
+    fn call(&self, args: &[Argument]) -> Result<Vec<Tensor>>;
+    fn traces(&self) -> usize;
+}
+
+impl Call for Function {
+    fn call(&self, args: &[Argument]) -> Result<Vec<Tensor>> {
+        Function::call(self, args)
+    }
+    fn traces(&self) -> usize {
+        Function::traces(self)
+    }
+}
+
+impl Call for BoundFunction {
+    fn call(&self, args: &[Argument]) -> Result<Vec<Tensor>> {
+        BoundFunction::call(self, args)
+    }
+    fn traces(&self) -> usize {
+        self.function().traces()
+    }
+}
+
+struct Staged<C> {
+    call: C,
+    variables: Vec<Variable>,
+}
+
+impl<C: Call> Driver for Staged<C> {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let args: Vec<Argument> = inputs.iter().map(Argument::from).collect();
+        self.call.call(&args)
+    }
+
+    fn parameters(&self) -> Result<Vec<Tensor>> {
+        self.variables.iter().map(|v| v.current().copy()).collect()
+    }
+
+    fn retraces(&self) -> u64 {
+        self.call.traces().saturating_sub(1) as u64
     }
 }

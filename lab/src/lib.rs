@@ -1,7 +1,12 @@
 //! Measuring: interleaved samples, counters, comparisons of execution models, reference files, reports.
 
+pub mod compare;
+pub mod digits;
+pub mod drivers;
 pub mod environment;
+pub mod listing;
 pub mod measure;
+pub mod modes;
 pub mod record;
 pub mod statistics;
 pub mod table;

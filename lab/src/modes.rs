@@ -98,6 +98,7 @@ impl Mode {
             passes: if self.passes.is_some() { PassSelection::All } else { PassSelection::None },
             fuse: self.passes == Some(Passes::Full),
             memory: self.memory,
+            in_place: true,
         }
     }
 }

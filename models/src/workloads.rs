@@ -161,7 +161,7 @@ pub fn mlp_logits(parameters: &[Tensor], x: &Tensor) -> Result<Tensor> {
 
 /// Mean cross entropy of the MLP's logits for inputs (images, labels).
 pub fn mlp_loss(parameters: &[Tensor], inputs: &[Tensor]) -> Result<Tensor> {
-    mlp_logits(parameters, &inputs[0])?.cross_entropy(&inputs[1], "mean")
+    mlp_logits(parameters, &inputs[0])?.cross_entropy(&inputs[1], None, "mean", -100, 0.0)
 }
 
 fn mlp_train(dtype: DType) -> Result<Workload> {

@@ -5,11 +5,13 @@
 //! or an autograd engine it is one operation with a backward of its own. Under another tracer it is taken apart: its nodes
 //! become nodes of that trace.
 
+mod bound;
 mod compiled;
 mod runner;
 mod staged;
 mod traced;
 
+pub use bound::BoundFunction;
 pub use compiled::CompiledFunction;
 pub use runner::Runner;
 pub use staged::{Argument, Concrete, Function, Retrace, function};
@@ -46,7 +48,7 @@ fn invoke(
             .iter()
             .zip(written)
             .map(|(source, &written)| match source {
-                Source::Variable(v) if written => v.exclusive(),
+                Source::Variable(v) if written => v.exclusive(0),
                 Source::Variable(v) => Ok(v.current()),
                 Source::Argument(_) | Source::Tensor(_) => source.current(args),
             })

@@ -156,9 +156,24 @@ impl Concrete {
         &self.compiled
     }
 
-    fn fits(&self, args: &[Argument]) -> bool {
+    /// Which inputs get new values.
+    pub(super) fn written(&self) -> &[bool] {
+        &self.written
+    }
+
+    /// Whether it is the graph for these arguments.
+    pub(super) fn fits(&self, args: &[Argument]) -> bool {
         self.key.len() == args.len() && self.key.iter().zip(args).all(|(kind, arg)| kind.fits(arg))
     }
+}
+
+/// The tensors among arguments, in order.
+pub(super) fn tensors_of(args: &[Argument]) -> SmallVec<[Tensor; 8]> {
+    let tensor = |a: &Argument| match a {
+        Argument::Tensor(t) => Some(t.clone()),
+        Argument::Host(_) | Argument::Variable(_) => None,
+    };
+    args.iter().filter_map(tensor).collect()
 }
 
 /// Why the program was recorded (again).
@@ -204,13 +219,7 @@ impl Function {
     pub fn call(&self, args: &[Argument]) -> Result<Vec<Tensor>> {
         let origin = Origin::caller();
         let concrete = self.concrete_at(args, origin)?;
-        let tensors: SmallVec<[Tensor; 8]> = args
-            .iter()
-            .filter_map(|a| match a {
-                Argument::Tensor(t) => Some(t.clone()),
-                Argument::Host(_) | Argument::Variable(_) => None,
-            })
-            .collect();
+        let tensors = tensors_of(args);
         invoke(&concrete.compiled, &concrete.recording.sources, &concrete.written, &tensors, origin)
     }
 
