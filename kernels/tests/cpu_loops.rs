@@ -1,5 +1,5 @@
 //! The CPU executor against the reference interpreter over random programs, at every level of vector instructions that
-//! this processor has and with one and two threads.
+//! this processor has and with one and three threads.
 
 use kernels::cpu::isa::Isa;
 use kernels::cpu::loops::compile_for;
@@ -35,7 +35,7 @@ fn run(case: &Case, isa: Isa, pool: &Pool) -> Result<Vec<Buffer>, kernels::loops
 }
 
 fn check(seeds: std::ops::Range<u64>, style: Style) -> Vec<(u64, String)> {
-    let pools = [Pool::new(1), Pool::new(2)];
+    let pools = [Pool::new(1), Pool::new(3)];
     let mut failures = Vec::new();
     for seed in seeds {
         let case = case(seed, style);

@@ -86,6 +86,8 @@ pub(super) struct Compiler<'p> {
     pub(super) reduction: Vec<u16>,
     /// Loads that a store reads while there are other stores.
     pub(super) copied: Vec<bool>,
+    /// Values that only reductions read.
+    pub(super) reduced: Vec<bool>,
     pub(super) code: Code,
 }
 
@@ -161,6 +163,7 @@ impl<'p> Compiler<'p> {
             buffer: vec![NONE; n],
             reduction: vec![NONE; n],
             copied: vec![false; n],
+            reduced: vec![false; n],
             code: Code {
                 kept: Plan::default(),
                 streamed: None,
@@ -265,6 +268,7 @@ impl<'p> Compiler<'p> {
             .unwrap_or(1)
             .max(1);
         self.mark_copies();
+        self.mark_reduced();
         let roots = self.roots(passes);
         self.reductions()?;
         let rows: Vec<Vec<usize>> = (0..=last_stage.max(passes))
@@ -433,9 +437,13 @@ impl<'p> Compiler<'p> {
                 Cast::Convert(kernel) => compute(kernel, [slot(a); 3], false),
                 Cast::Nothing => compute(tables::copy(Lane::of(inst.dtype), isa), [slot(a); 3], false),
             },
-            InstOp::Load { access, index: None, mask: None } => {
-                Step::Load { access: access.0 as u16, dst, buffer, copy: self.copied[i] }
-            }
+            InstOp::Load { access, index: None, mask: None } => Step::Load {
+                access: access.0 as u16,
+                dst,
+                buffer,
+                copy: self.copied[i],
+                lines: self.reduced[i],
+            },
             InstOp::Load { access, index, mask } => Step::Gather {
                 access: access.0 as u16,
                 dst,

@@ -81,9 +81,9 @@ unsafe fn drive<K: Body, T: Target>(
     let step = |bit: usize| (steps >> bit & 1) * CHUNK;
     let (step_a, step_b, step_c) = (step(0), step(1), step(2));
     let (mut left, mut rest) = (n / CHUNK, n % CHUNK);
-    let mut x = MaybeUninit::<[K::A; CHUNK]>::zeroed();
-    let mut y = MaybeUninit::<[K::B; CHUNK]>::zeroed();
-    let mut z = MaybeUninit::<[K::C; CHUNK]>::zeroed();
+    let mut x: MaybeUninit<[K::A; CHUNK]>;
+    let mut y: MaybeUninit<[K::B; CHUNK]>;
+    let mut z: MaybeUninit<[K::C; CHUNK]>;
     let mut out = MaybeUninit::<[K::R; CHUNK]>::uninit();
     let mut end: *mut K::R = std::ptr::null_mut();
     // SAFETY: the caller's contract. The last partial chunk is a whole one on copies, which comes round the same loop
@@ -109,14 +109,17 @@ unsafe fn drive<K: Body, T: Target>(
                 return;
             }
             if step_a != 0 {
+                x = MaybeUninit::zeroed();
                 copy_some(x.as_mut_ptr().cast(), a, rest);
                 a = x.as_ptr().cast();
             }
             if K::ARITY > 1 && step_b != 0 {
+                y = MaybeUninit::zeroed();
                 copy_some(y.as_mut_ptr().cast(), b, rest);
                 b = y.as_ptr().cast();
             }
             if K::ARITY > 2 && step_c != 0 {
+                z = MaybeUninit::zeroed();
                 copy_some(z.as_mut_ptr().cast(), c, rest);
                 c = z.as_ptr().cast();
             }

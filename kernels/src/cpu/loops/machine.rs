@@ -15,6 +15,8 @@ pub(super) struct Slot {
     pub(super) ptr: *mut u8,
     /// 1 for a vector, 0 for sixteen equal lanes.
     pub(super) step: usize,
+    /// Elements from one row of the tile to the next, where that is not the number of columns; else 0.
+    pub(super) line: isize,
 }
 
 /// Where an access stands and how it steps over the tile; `at` is the coordinate itself for an affine view.
@@ -186,7 +188,7 @@ impl<'c> Machine<'c> {
     #[inline(always)]
     unsafe fn put(&mut self, slot: SlotId, ptr: *mut u8, step: usize) {
         // SAFETY: as in `slot`.
-        unsafe { self.slots.add(slot as usize).write(Slot { ptr, step }) }
+        unsafe { self.slots.add(slot as usize).write(Slot { ptr, step, line: 0 }) }
     }
 
     #[inline(always)]
@@ -264,8 +266,8 @@ impl<'c> Machine<'c> {
                         }
                         self.put(dst, at, (steps != 0) as usize);
                     }
-                    Step::Load { access, dst, buffer, copy } => {
-                        self.load::<ROWS>(access, dst, buffer, copy, &tile)
+                    Step::Load { access, dst, buffer, copy, lines } => {
+                        self.load::<ROWS>(access, dst, buffer, copy, lines, &tile)
                     }
                     Step::Store { access, arg } => {
                         let value = self.slot(arg);
@@ -282,7 +284,16 @@ impl<'c> Machine<'c> {
                     Step::Reduce { reduction, arg } => {
                         let value = self.slot(arg);
                         let add = self.code.reductions[reduction as usize].reducer.add;
-                        add(self.state(reduction).0, value.ptr, value.step, n, self.width, tile.skip as i64);
+                        let line = if value.line == 0 { self.width as isize } else { value.line };
+                        add(
+                            self.state(reduction).0,
+                            value.ptr,
+                            value.step,
+                            n,
+                            self.width,
+                            tile.skip as i64,
+                            line,
+                        );
                     }
                     Step::Finish { reduction, dst, buffer, round } => {
                         let at = self.row(buffer);
@@ -377,6 +388,7 @@ impl<'c> Machine<'c> {
         dst: SlotId,
         buffer: BufferId,
         copy: bool,
+        lines: bool,
         tile: &Tile<'_>,
     ) {
         let mover = &self.code.movers[access as usize];
@@ -402,6 +414,8 @@ impl<'c> Machine<'c> {
             let scalar = ROWS && self.width == 1;
             if !scalar && !copy && from.packed() && mover.widen.is_none() {
                 self.put(dst, from.at, 1);
+            } else if lines && !scalar && from.col_step == 1 && from.rows > 1 && mover.widen.is_none() {
+                self.slots.add(dst as usize).write(Slot { ptr: from.at, step: 1, line: from.row_step });
             } else if scalar || from.constant() {
                 access::splat(mover, at, from.at);
                 self.put(dst, at, 0);

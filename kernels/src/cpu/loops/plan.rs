@@ -28,8 +28,9 @@ pub(super) enum Step {
         round: Option<Kernel>,
     },
     /// A load without an index. With `copy` the slot does not point into the tensor, because a store may overwrite
-    /// that before another store has read it.
-    Load { access: u16, dst: SlotId, buffer: BufferId, copy: bool },
+    /// that before another store has read it; with `lines` it may point at the first of several lines that lie apart,
+    /// because only reductions read it.
+    Load { access: u16, dst: SlotId, buffer: BufferId, copy: bool, lines: bool },
     /// A load with an index, a mask or both (`NONE` where absent).
     Gather { access: u16, dst: SlotId, buffer: BufferId, index: SlotId, mask: SlotId },
     /// The coordinates that an affine view gives (`Index`, and the point numbers of `RandomBits`).

@@ -60,6 +60,16 @@ impl Compiler<'_> {
         }
     }
 
+    /// Finds the values that only reductions read.
+    pub(super) fn mark_reduced(&mut self) {
+        self.reduced = self.class.iter().map(|&class| class == Class::Elem).collect();
+        for i in 0..self.class.len() {
+            if self.class[i] != Class::Dead && !self.is_reduce(i) {
+                self.operands(i).iter().for_each(|r| self.reduced[r.0 as usize] = false);
+            }
+        }
+    }
+
     /// The Elem instructions that the roots need and that are not done, operands first; stores last.
     pub(super) fn closure(&self, roots: &[usize], done: &[bool]) -> Vec<usize> {
         let mut wanted = vec![false; self.program.insts.len()];

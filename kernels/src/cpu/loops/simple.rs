@@ -2,9 +2,9 @@
 //!
 //! Such a program needs no tile, no slot and no scratch memory: the kernel runs over the tensors themselves.
 
-use super::Launch;
 use super::kernel::{CHUNK, Kernel};
 use super::plan::{Block, Code, NONE, SlotId, Step, Uniform};
+use super::{Launch, PART_NANOSECONDS};
 use crate::dtype::DType;
 use crate::loops::IndexOutOfRange;
 use std::mem::MaybeUninit;
@@ -28,6 +28,10 @@ pub(super) struct Simple {
     sources: [Source; 3],
     out: u16,
     out_size: u8,
+    /// The accesses of the operands, where each is one.
+    accesses: Option<[u16; 3]>,
+    /// Fewer points are not worth another thread.
+    small: usize,
 }
 
 impl Simple {
@@ -74,7 +78,28 @@ impl Simple {
             if args[1] == args[0] { Source::First } else { source(args[1])? },
             if args[2] == args[0] { Source::First } else { source(args[2])? },
         ];
-        Some(Simple { kernel, sources, out, out_size: code.movers[out as usize].size as u8 })
+        let Source::Access(first, _) = sources[0] else {
+            return Some(Simple::new(code, kernel, sources, out, None));
+        };
+        let access = |source: Source| match source {
+            Source::Access(access, _) => Some(access),
+            Source::First => Some(first),
+            Source::Constant(_) | Source::Param(..) => None,
+        };
+        let accesses = || Some([first, access(sources[1])?, access(sources[2])?]);
+        Some(Simple::new(code, kernel, sources, out, accesses()))
+    }
+
+    fn new(
+        code: &Code,
+        kernel: Kernel,
+        sources: [Source; 3],
+        out: u16,
+        accesses: Option<[u16; 3]>,
+    ) -> Simple {
+        let cost = code.kept.sweeps.iter().map(|s| s.cost as u64).sum::<u64>().max(1);
+        let small = (2 * PART_NANOSECONDS * 1000 / cost) as usize;
+        Simple { kernel, sources, out, out_size: code.movers[out as usize].size as u8, accesses, small }
     }
 
     /// Runs it over `n` points; `None` where no operand steps, which tiles do.
@@ -89,6 +114,15 @@ impl Simple {
         pointers: &[*mut u8],
         broadcast: u32,
     ) -> Option<Result<(), IndexOutOfRange>> {
+        if let Some([a, b, c]) = self.accesses
+            && broadcast == 0
+            && n < self.small
+        {
+            let at = |access: u16| pointers[access as usize];
+            // SAFETY: the caller's contract.
+            unsafe { (self.kernel)(at(self.out), at(a), at(b), at(c), 7, n) };
+            return Some(Ok(()));
+        }
         let mut blocks = [const { MaybeUninit::<Block>::uninit() }; 3];
         let mut operands = [std::ptr::null_mut::<u8>(); 3];
         let mut sizes = [0usize; 3];

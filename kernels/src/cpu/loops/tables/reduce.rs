@@ -51,9 +51,9 @@ pub(crate) struct Reducer {
     pub(crate) size: usize,
     /// `(state, count)`: accumulators of no points.
     pub(crate) start: unsafe fn(*mut u8, usize),
-    /// `(state, values, steps, n, width, first)`: adds `n` values, of which the first is inner point `first`, a
-    /// multiple of 16. `steps` as in `Kernel`.
-    pub(crate) add: unsafe fn(*mut u8, *const u8, usize, usize, usize, i64),
+    /// `(state, values, steps, n, width, first, line)`: adds `n` values, of which the first is inner point `first`, a
+    /// multiple of 16. `steps` as in `Kernel`; where the width is more than 1, lines are `line` elements apart.
+    pub(crate) add: unsafe fn(*mut u8, *const u8, usize, usize, usize, i64, isize),
     /// `(state, total, width, fresh)`: combines the lanes into the total, or begins the total, and restarts the lanes.
     pub(crate) fold: unsafe fn(*mut u8, *mut u8, usize, bool),
     /// `(total, other, width)`: combines a later total into an earlier one.
@@ -84,6 +84,7 @@ unsafe fn add_body<F: Fold>(
     n: usize,
     width: usize,
     first: i64,
+    distance: isize,
 ) {
     let state = state as *mut F::Acc;
     let mut values = values as *const F::In;
@@ -106,7 +107,7 @@ unsafe fn add_body<F: Fold>(
         let lines = n / width;
         for line in 0..lines {
             let acc = state.add(line % REDUCE_LANES * width);
-            let x = values.add(if step == 0 { 0 } else { line * width });
+            let x = values.offset(if step == 0 { 0 } else { line as isize * distance });
             let k = first + line as i64;
             let mut w = 0;
             while w + REDUCE_LANES <= width {
@@ -220,9 +221,17 @@ macro_rules! levels {
             /// # Safety
             /// As `Reducer::add`, on a processor of this level.
             #[$($feature)*]
-            pub(super) unsafe fn add<F: Fold>(s: *mut u8, v: *const u8, steps: usize, n: usize, width: usize, k: i64) {
+            pub(super) unsafe fn add<F: Fold>(
+                s: *mut u8,
+                v: *const u8,
+                steps: usize,
+                n: usize,
+                width: usize,
+                k: i64,
+                line: isize,
+            ) {
                 // SAFETY: the caller's contract.
-                unsafe { add_body::<F>(s, v, steps, n, width, k) }
+                unsafe { add_body::<F>(s, v, steps, n, width, k, line) }
             }
             /// # Safety
             /// As `Reducer::fold`, on a processor of this level.
@@ -469,7 +478,8 @@ macro_rules! moments {
                 (count, mean, m2 + before * (x - mean))
             }
 
-            /// Counts, means and squares apart.
+            /// Counts, means and squares apart, in memory that the compiler may not take apart: it finds the vectors in
+            /// the stores. Lanes have equal counts as long as only whole rounds have come.
             #[inline(always)]
             unsafe fn rounds(
                 lanes: &mut [($t, $t, $t); REDUCE_LANES],
@@ -478,20 +488,23 @@ macro_rules! moments {
                 n: usize,
                 _: i64,
             ) {
-                let mut count = lanes.map(|lane| lane.0);
-                let mut mean = lanes.map(|lane| lane.1);
-                let mut m2 = lanes.map(|lane| lane.2);
+                let mut count = lanes[0].0;
+                let mut state = (lanes.map(|lane| lane.1), lanes.map(|lane| lane.2));
+                let state = std::hint::black_box(&mut state);
                 for c in 0..n / REDUCE_LANES {
                     // SAFETY: the caller's contract.
                     let x = unsafe { (values.add(c * step) as *const [$t; REDUCE_LANES]).read_unaligned() };
+                    count += 1.0;
+                    let (mut mean, mut m2) = *state;
                     for i in 0..REDUCE_LANES {
-                        count[i] += 1.0;
                         let before = x[i] - mean[i];
-                        mean[i] += before / count[i];
+                        mean[i] += before / count;
                         m2[i] += before * (x[i] - mean[i]);
                     }
+                    *state = (mean, m2);
                 }
-                *lanes = std::array::from_fn(|i| (count[i], mean[i], m2[i]));
+                let (mean, m2) = *state;
+                *lanes = std::array::from_fn(|i| (count, mean[i], m2[i]));
             }
 
             #[inline(always)]
