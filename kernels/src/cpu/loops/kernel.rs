@@ -181,9 +181,9 @@ unsafe fn chunk<K: Body, T: Target>(dst: *mut K::R, a: *const K::A, b: *const K:
             // Only the rare operands themselves take the other way: a value may not depend on its neighbours.
             let any = x.iter().fold(false, |any, &x| any | K::is_rare(x));
             if any {
-                for i in 0..CHUNK {
-                    if K::is_rare(x[i]) {
-                        to.add(i).write(K::rare(x[i], *to.add(i)));
+                for (i, &x) in x.iter().enumerate() {
+                    if K::is_rare(x) {
+                        to.add(i).write(K::rare(x, *to.add(i)));
                     }
                 }
             }

@@ -18,16 +18,8 @@ mod scratch;
 mod simple;
 mod space;
 mod tables;
-#[cfg(test)]
-mod tests;
 
 pub use compile::CompileError;
-
-/// The kernels themselves, for the tests of `cpu::math`.
-#[cfg(test)]
-pub(super) mod kernels_for_tests {
-    pub(crate) use super::tables::{binary, unary};
-}
 
 use super::isa::{Isa, isa};
 use super::threads::Pool;
@@ -180,3 +172,12 @@ impl Launch<'_> {
         }
     }
 }
+
+/// The kernels themselves, for the tests of `cpu::math`.
+#[cfg(test)]
+pub(super) mod kernels_for_tests {
+    pub(crate) use super::tables::{binary, unary};
+}
+
+#[cfg(test)]
+mod tests;

@@ -235,7 +235,7 @@ impl<'a> Rows<'a> {
                     machine.run::<false>(&sweep.tiles, Tile { rows, cols: width, skip: first, uneven })?;
                 }
                 first += rows;
-                if first == to || first % REDUCE_BLOCK == 0 {
+                if first == to || first.is_multiple_of(REDUCE_BLOCK) {
                     let block = first.saturating_sub(1) / REDUCE_BLOCK;
                     for &r in &sweep.reductions {
                         let reduction = &code.reductions[r as usize];
@@ -302,7 +302,7 @@ impl<'a> Rows<'a> {
     ) -> Result<Vec<u64>, IndexOutOfRange> {
         let width = machine.width;
         let sizes = self.total_sizes(sweep, width);
-        let each = sizes.iter().sum::<usize>().next_multiple_of(8) / 8;
+        let each = sizes.iter().sum::<usize>().div_ceil(8);
         let totals = Mutex::new(vec![0u64; blocks * each]);
         let shared = &Shared { slots: machine.slots, views: machine.views };
         self.launch.parts(blocks, cost, &|from, to| {

@@ -55,6 +55,7 @@ impl Case {
                 let mut got = self.buffers.clone();
                 let pointers: Vec<*mut u8> =
                     self.of_access.iter().map(|&b| got[b].bytes_mut().as_mut_ptr()).collect();
+                // SAFETY: the geometry lies in the buffers, as the reference has just shown.
                 let result = unsafe { compiled.run(&self.geometry, &pointers, &self.params, &pool) };
                 assert_eq!(result, outcome, "{what} {isa:?}");
                 if outcome.is_err() {
@@ -222,7 +223,7 @@ fn row_geometries(outer: usize, points: usize) -> Vec<(Geometry, usize)> {
     add(&[outer], &[points], &[1, o], &[1, 0], &[1, o], outer * points);
     add(&[outer], &[points], &[2 * k, 2], &[1, 0], &[k, 1], 2 * outer * points);
     add(&[outer], &[points], &[1, 0], &[1, 0], &[1, o], outer * points.max(1));
-    if points % 7 == 0 && points > 0 {
+    if points.is_multiple_of(7) && points > 0 {
         let h = k / 7;
         // Inner axes (7, points / 7) around the outer axis, as batch norm has them.
         add(&[outer], &[7, points / 7], &[h, o * h, 1], &[1, 0, 0], &[h, o * h, 1], outer * points);

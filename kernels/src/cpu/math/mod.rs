@@ -8,6 +8,9 @@
 //! f32 functions that lose digits on the way (`pow`, `atan2`, `erfc`, `tan`) are computed in f64 lanes: half the speed
 //! of f32 lanes and no case analysis of errors. f64 functions are the standard library's, one point at a time.
 
+// Coefficients stand as the fit prints them, with the nine digits that every f32 needs.
+#![allow(clippy::excessive_precision)]
+
 mod error;
 mod exponential;
 mod logarithm;
@@ -41,7 +44,7 @@ pub(crate) trait Real: Sized {
 }
 
 /// Operands that the straight-line functions leave out, because they are rare; each is done by the standard library.
-pub(crate) trait Rare: Sized {
+pub(crate) trait Rare: Copy {
     /// Too large for the fast reduction by multiples of pi/2.
     fn is_far(self) -> bool;
     /// Without a logarithm, or denormal.

@@ -77,6 +77,7 @@ fn functions_of_one_value_stay_within_two_and_a_half_ulps() {
             let kernel = unary(op, DType::F32, isa).unwrap();
             let mut out = vec![0f32; inputs.len()];
             let input = inputs.as_ptr().cast();
+            // SAFETY: all are as long as the number of points.
             unsafe { kernel(out.as_mut_ptr().cast(), input, input, input, 1, inputs.len()) };
             let mut worst = (0.0, 0.0, 0.0, 0.0);
             for ((&x, &got), &y) in inputs.iter().zip(&out).zip(&expected) {
@@ -111,6 +112,7 @@ fn functions_of_two_values_stay_within_two_and_a_half_ulps() {
         for isa in Isa::available() {
             let kernel = binary(op, DType::F32, isa).unwrap();
             let mut out = vec![0f32; a.len()];
+            // SAFETY: all are as long as the number of points.
             unsafe {
                 kernel(
                     out.as_mut_ptr().cast(),

@@ -15,6 +15,8 @@ trait Fold {
     type In: Copy;
     type Acc: Copy;
     type Out: Copy;
+    /// Whether an accumulator is one number, so that an array of them is a vector.
+    const PLAIN: bool;
     const START: Self::Acc;
     /// The accumulator after one more value, which is inner point `k`.
     fn step(acc: Self::Acc, x: Self::In, k: i64) -> Self::Acc;
@@ -103,26 +105,29 @@ unsafe fn add_body<F: Fold>(
             }
             return;
         }
-        // Lines of `width` outer points, each line at one inner point.
+        // Lines of `width` outer points, each line at one inner point. Where results are written is kept from the
+        // compiler: it would turn "the larger, or what was there" into masked stores, which are slow.
         let lines = n / width;
+        let results = std::hint::black_box(state);
         for line in 0..lines {
             let acc = state.add(line % REDUCE_LANES * width);
+            let to = results.add(line % REDUCE_LANES * width);
             let x = values.offset(if step == 0 { 0 } else { line as isize * distance });
             let k = first + line as i64;
             let mut w = 0;
-            while w + REDUCE_LANES <= width {
+            while F::PLAIN && w + REDUCE_LANES <= width {
                 let mut some = (acc.add(w) as *const [F::Acc; REDUCE_LANES]).read();
                 let from =
                     (x.add(if step == 0 { 0 } else { w }) as *const [F::In; REDUCE_LANES]).read_unaligned();
                 for i in 0..REDUCE_LANES {
                     some[i] = F::step(some[i], from[i], k);
                 }
-                (acc.add(w) as *mut [F::Acc; REDUCE_LANES]).write(some);
+                (to.add(w) as *mut [F::Acc; REDUCE_LANES]).write(some);
                 w += REDUCE_LANES;
             }
             for w in w..width {
                 let from = *x.add(if step == 0 { 0 } else { w });
-                acc.add(w).write(F::step(*acc.add(w), from, k));
+                to.add(w).write(F::step(*acc.add(w), from, k));
             }
         }
     }
@@ -275,6 +280,7 @@ macro_rules! plain {
             type In = $t;
             type Acc = $t;
             type Out = $t;
+            const PLAIN: bool = true;
             const START: $t = $start;
             #[inline(always)]
             fn step($a: $t, $b: $t, _: i64) -> $t {
@@ -400,6 +406,7 @@ impl<X: Ordered, const UP: bool> Fold for Extreme<X, UP> {
     type In = X;
     type Acc = (X, i64);
     type Out = i64;
+    const PLAIN: bool = false;
     const START: (X, i64) = (if UP { X::LEAST } else { X::GREATEST }, i64::MAX);
 
     #[inline(always)]
@@ -468,6 +475,7 @@ macro_rules! moments {
             type In = $t;
             type Acc = ($t, $t, $t);
             type Out = $t;
+            const PLAIN: bool = false;
             const START: ($t, $t, $t) = (0.0, 0.0, 0.0);
 
             #[inline(always)]
