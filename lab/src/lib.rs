@@ -3,10 +3,12 @@
 pub mod compare;
 pub mod digits;
 pub mod drivers;
+pub mod calls;
 pub mod environment;
 pub mod listing;
 pub mod measure;
 pub mod modes;
 pub mod record;
+pub mod reference;
 pub mod statistics;
 pub mod table;

@@ -194,7 +194,7 @@ ops! {
         },
         errors: |e| {
             e.case(ErrorKind::Value, [tensor(DType::F32, &[2, 3], 0.0, 1.0), host(&[0i64, 0])]);
-            e.case(ErrorKind::Value, [tensor(DType::F32, &[2, 3], 0.0, 1.0), host(&[0i64])]);
+            e.case(ErrorKind::Shape, [tensor(DType::F32, &[2, 3], 0.0, 1.0), host(&[0i64])]);
         },
     }
 }
@@ -203,7 +203,10 @@ ops! {
 fn order(arg: Arg, rank: usize) -> Result<kernels::Dims> {
     let list = arg.ints()?;
     let order = list.iter().map(|&d| crate::infer::wrap_dim(d, rank)).collect::<Result<kernels::Dims>>()?;
-    let is_permutation = order.len() == rank && (0..rank).all(|i| order.contains(&i));
+    if order.len() != rank {
+        return Err(Error::shape(format!("{:?} does not name every one of {rank} dimensions", list.as_slice())));
+    }
+    let is_permutation = (0..rank).all(|i| order.contains(&i));
     if !is_permutation {
         return Err(Error::value(format!("{:?} is not a permutation of {rank} dimensions", list.as_slice())));
     }

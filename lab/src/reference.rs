@@ -1,0 +1,367 @@
+//! Reference files: stored cases with inputs, expected outputs and gradients, and how a case is checked.
+//!
+//! A file is a safetensors file whose metadata `cases` is a JSON list. Values are compared with the tolerances that the
+//! case or its element type asks for; NaN equals NaN.
+
+use crate::calls::{self, Value};
+use eager::{Autograd, GradOptions};
+use runtime::error::{Error, ErrorKind, Result};
+use runtime::{DType, Host, Scalar, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value as Json;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// One case of a file.
+pub struct Case {
+    /// Its name.
+    pub id: String,
+    /// The torch-qualified call.
+    pub call: String,
+    /// Positional arguments; a string that starts with `$` names a tensor.
+    pub args: Vec<Json>,
+    /// Arguments by name.
+    pub kwargs: Vec<(String, Json)>,
+    /// Names of the expected outputs.
+    pub outputs: Vec<String>,
+    /// Names of the outputs' cotangents; `None` where an output has no gradient.
+    pub cotangents: Vec<Option<String>>,
+    /// Inputs and the names of their expected gradients.
+    pub grads: Vec<(String, String)>,
+    /// The kind of the error that the call must return.
+    pub error: Option<String>,
+    /// Relative and absolute tolerance, where the element type's own do not do.
+    pub tolerance: (Option<f64>, Option<f64>),
+}
+
+/// The cases and tensors of a file.
+pub struct File {
+    /// Every case, in order.
+    pub cases: Vec<Case>,
+    /// Every tensor by name.
+    pub tensors: HashMap<String, Tensor>,
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// As stored.
+    Pass,
+    /// Another value, type, shape or error than stored.
+    Fail,
+    /// A call that is not known here.
+    Unsupported,
+    /// An error where a value is stored.
+    Error,
+}
+
+impl Status {
+    /// The word of reports.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Status::Pass => "pass",
+            Status::Fail => "fail",
+            Status::Unsupported => "unsupported",
+            Status::Error => "error",
+        }
+    }
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// Largest absolute difference.
+    pub max_abs: f64,
+    /// Largest relative difference.
+    pub max_rel: f64,
+    /// What differs and where.
+    pub message: String,
+}
+
+impl Outcome {
+    fn new(status: Status, message: impl Into<String>) -> Outcome {
+        Outcome { status, max_abs: 0.0, max_rel: 0.0, message: message.into() }
+    }
+}
+
+/// Runs a function of tensors in some mode: outputs, and (for the cotangents that are given) gradients of the inputs whose
+/// place is listed.
+pub type Runner<'a> = dyn FnMut(
+        &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+        &[Tensor],
+        &[Option<Tensor>],
+        &[usize],
+    ) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)>
+    + 'a;
+
+fn malformed(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::File, what)
+}
+
+fn dtype_of(dtype: Dtype) -> Result<DType> {
+    match dtype {
+        Dtype::BOOL => Ok(DType::Bool),
+        Dtype::U8 => Ok(DType::U8),
+        Dtype::I32 => Ok(DType::I32),
+        Dtype::I64 => Ok(DType::I64),
+        Dtype::F16 => Ok(DType::F16),
+        Dtype::BF16 => Ok(DType::BF16),
+        Dtype::F32 => Ok(DType::F32),
+        Dtype::F64 => Ok(DType::F64),
+        other => Err(malformed(format!("element type {other:?} is not supported"))),
+    }
+}
+
+impl File {
+    /// Reads a file.
+    pub fn open(path: &Path) -> Result<File> {
+        let bytes = std::fs::read(path).map_err(|e| malformed(format!("{}: {e}", path.display())))?;
+        File::parse(&bytes)
+    }
+
+    /// Reads a file's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<File> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| malformed(e.to_string()))?;
+        let text = metadata.metadata().as_ref().and_then(|m| m.get("cases")).ok_or_else(|| malformed("no cases"))?;
+        let list: Vec<Json> = serde_json::from_str(text).map_err(|e| malformed(format!("cases: {e}")))?;
+        let stored = SafeTensors::deserialize(bytes).map_err(|e| malformed(e.to_string()))?;
+        let mut tensors = HashMap::new();
+        for (name, view) in stored.tensors() {
+            tensors.insert(name, Tensor::from_bytes(view.data(), view.shape(), dtype_of(view.dtype())?)?);
+        }
+        Ok(File { cases: list.iter().map(Case::parse).collect::<Result<_>>()?, tensors })
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| malformed(format!("no tensor is called {name}")))
+    }
+
+    /// Checks a case with torch's eager mode.
+    pub fn check_eager(&self, case: &Case) -> Outcome {
+        self.check(case, &mut eager_runner)
+    }
+
+    /// Checks a case in the mode that `runner` stands for.
+    pub fn check(&self, case: &Case, runner: &mut Runner) -> Outcome {
+        if !calls::is_known(&case.call) {
+            return Outcome::new(Status::Unsupported, case.call.clone());
+        }
+        match (self.run(case, runner), &case.error) {
+            (Err(e), None) => Outcome::new(Status::Error, e.to_string()),
+            (Err(e), Some(word)) if e.kind().word() == word => Outcome::new(Status::Pass, ""),
+            (Err(e), Some(word)) => Outcome::new(Status::Fail, format!("expected an error of kind {word}, got {e:?}")),
+            (Ok(_), Some(word)) => Outcome::new(Status::Fail, format!("expected an error of kind {word}, got values")),
+            (Ok((outputs, gradients)), None) => self
+                .compare(case, &outputs, &gradients)
+                .unwrap_or_else(|e| Outcome::new(Status::Error, e.to_string())),
+        }
+    }
+
+    fn run(&self, case: &Case, runner: &mut Runner) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)> {
+        let mut names = Vec::new();
+        for value in case.args.iter().chain(case.kwargs.iter().map(|(_, v)| v)) {
+            collect_names(value, &mut names);
+        }
+        let inputs = names.iter().map(|n| self.tensor(n).cloned()).collect::<Result<Vec<_>>>()?;
+        let cotangents = case
+            .cotangents
+            .iter()
+            .map(|name| name.as_ref().map(|n| self.tensor(n).cloned()).transpose())
+            .collect::<Result<Vec<_>>>()?;
+        let place = |name: &String| {
+            names.iter().position(|n| n == name).ok_or_else(|| malformed(format!("{name} is no input of {}", case.id)))
+        };
+        let wanted = case.grads.iter().map(|(input, _)| place(input)).collect::<Result<Vec<_>>>()?;
+        let function = |inputs: &[Tensor]| -> Result<Vec<Tensor>> {
+            let value = |json: &Json| argument(json, &names, inputs);
+            let args = case.args.iter().map(value).collect::<Result<Vec<_>>>()?;
+            let kwargs =
+                case.kwargs.iter().map(|(k, v)| Ok((k.clone(), value(v)?))).collect::<Result<Vec<_>>>()?;
+            calls::run(&case.call, &args, &kwargs).unwrap_or_else(|| Err(Error::internal("the call is not known")))
+        };
+        runner(&function, &inputs, &cotangents, &wanted)
+    }
+
+    fn compare(&self, case: &Case, outputs: &[Tensor], gradients: &[Option<Tensor>]) -> Result<Outcome> {
+        let mut worst = Outcome::new(Status::Pass, "");
+        if outputs.len() != case.outputs.len() {
+            let message = format!("{} outputs, expected {}", outputs.len(), case.outputs.len());
+            return Ok(Outcome::new(Status::Fail, message));
+        }
+        for (i, (got, name)) in outputs.iter().zip(&case.outputs).enumerate() {
+            compare_one(&format!("output {i}"), got, self.tensor(name)?, case.tolerance, &mut worst)?;
+        }
+        for (got, (input, name)) in gradients.iter().zip(&case.grads) {
+            let want = self.tensor(name)?;
+            let got = match got {
+                Some(got) => got.clone(),
+                None => want.zeros_like(None)?,
+            };
+            compare_one(&format!("gradient of {input}"), &got, want, case.tolerance, &mut worst)?;
+        }
+        Ok(worst)
+    }
+}
+
+impl Case {
+    fn parse(json: &Json) -> Result<Case> {
+        let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_string);
+        let strings = |key: &str| -> Vec<Option<String>> {
+            let list = json.get(key).and_then(Json::as_array);
+            list.map(|l| l.iter().map(|v| v.as_str().map(str::to_string)).collect()).unwrap_or_default()
+        };
+        let object = |key: &str| -> Vec<(String, Json)> {
+            let map = json.get(key).and_then(Json::as_object);
+            map.map(|m| m.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default()
+        };
+        let need = |key: &str| text(key).ok_or_else(|| malformed(format!("a case has no {key}")));
+        Ok(Case {
+            id: need("id")?,
+            call: need("call")?,
+            args: json.get("args").and_then(Json::as_array).cloned().unwrap_or_default(),
+            kwargs: object("kwargs"),
+            outputs: strings("outputs").into_iter().flatten().collect(),
+            cotangents: strings("cotangents"),
+            grads: object("grads").into_iter().filter_map(|(k, v)| Some((k, v.as_str()?.to_string()))).collect(),
+            error: text("error"),
+            tolerance: (json.get("rtol").and_then(Json::as_f64), json.get("atol").and_then(Json::as_f64)),
+        })
+    }
+}
+
+fn collect_names(value: &Json, names: &mut Vec<String>) {
+    match value {
+        Json::String(s) => {
+            if let Some(name) = s.strip_prefix('$')
+                && !names.iter().any(|n| n == name)
+            {
+                names.push(name.to_string());
+            }
+        }
+        Json::Array(list) => list.iter().for_each(|v| collect_names(v, names)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => {}
+    }
+}
+
+fn argument(json: &Json, names: &[String], inputs: &[Tensor]) -> Result<Value> {
+    Ok(match json {
+        Json::Null => Value::Host(Host::None),
+        Json::Bool(v) => Value::Host(Host::Scalar(Scalar::Bool(*v))),
+        Json::Number(n) => Value::Host(Host::Scalar(match n.as_i64() {
+            Some(i) => Scalar::Int(i),
+            None => Scalar::Float(n.as_f64().ok_or_else(|| malformed(format!("the number {n}")))?),
+        })),
+        Json::String(s) => match s.strip_prefix('$') {
+            Some(name) => {
+                let at = names.iter().position(|n| n == name);
+                Value::Tensor(inputs[at.ok_or_else(|| malformed(format!("no tensor is called {name}")))?].clone())
+            }
+            None => Value::Host(Host::Str(s.as_str().into())),
+        },
+        Json::Array(list) => match list.iter().map(Json::as_i64).collect::<Option<Vec<_>>>() {
+            Some(ints) => Value::Host(Host::Ints(ints.into_iter().collect())),
+            None => Value::List(list.iter().map(|v| argument(v, names, inputs)).collect::<Result<_>>()?),
+        },
+        Json::Object(map) => {
+            let word = |key: &str| map.get(key).and_then(Json::as_str);
+            if let Some(name) = word("dtype") {
+                let dtype = DType::parse(name).ok_or_else(|| malformed(format!("no dtype is called {name}")))?;
+                Value::Host(Host::DType(dtype))
+            } else if let Some(text) = word("float") {
+                Value::Host(Host::Scalar(Scalar::Float(text.parse().map_err(|_| malformed(format!("the float {text}")))?)))
+            } else if let Some([start, stop, step]) = map.get("slice").and_then(Json::as_array).map(Vec::as_slice) {
+                Value::Slice([start.as_i64(), stop.as_i64(), step.as_i64()])
+            } else {
+                return Err(malformed(format!("the argument {json}")));
+            }
+        }
+    })
+}
+
+/// PyTorch's own relative and absolute tolerance for a type.
+fn default_tolerance(dtype: DType) -> (f64, f64) {
+    match dtype {
+        DType::F16 => (1e-3, 1e-5),
+        DType::BF16 => (1.6e-2, 1e-5),
+        DType::F32 => (1.3e-6, 1e-5),
+        DType::F64 => (1e-7, 1e-7),
+        DType::Bool | DType::U8 | DType::I32 | DType::I64 => (0.0, 0.0),
+    }
+}
+
+fn compare_one(
+    what: &str,
+    got: &Tensor,
+    want: &Tensor,
+    tolerance: (Option<f64>, Option<f64>),
+    worst: &mut Outcome,
+) -> Result<()> {
+    let mut fail = |message: String| {
+        if worst.status == Status::Pass {
+            worst.status = Status::Fail;
+            worst.message = message;
+        }
+    };
+    if got.tensor_type() != want.tensor_type() {
+        fail(format!("{what} is {}, expected {}", got.tensor_type(), want.tensor_type()));
+        return Ok(());
+    }
+    let (rtol, atol) = default_tolerance(want.dtype());
+    let exact = !want.dtype().is_float();
+    let (rtol, atol) = if exact { (0.0, 0.0) } else { (tolerance.0.unwrap_or(rtol), tolerance.1.unwrap_or(atol)) };
+    let (got, want) = (got.detach()?.to_scalars()?, want.to_scalars()?);
+    let (mut max_abs, mut max_rel) = (0.0f64, 0.0f64);
+    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+        if exact {
+            if g.to_i64() != w.to_i64() {
+                fail(format!("{what}[{i}] is {g}, expected {w}"));
+            }
+            continue;
+        }
+        let (g, w) = (g.to_f64(), w.to_f64());
+        if g == w || (g.is_nan() && w.is_nan()) {
+            continue;
+        }
+        let difference = (g - w).abs();
+        max_abs = max_abs.max(difference);
+        max_rel = max_rel.max(difference / w.abs());
+        if difference > atol + rtol * w.abs() || !difference.is_finite() {
+            fail(format!("{what}[{i}] is {g}, expected {w}"));
+        }
+    }
+    worst.max_abs = worst.max_abs.max(max_abs);
+    worst.max_rel = worst.max_rel.max(max_rel);
+    Ok(())
+}
+
+/// torch's eager mode: leaves that require gradients, and `grad`.
+pub fn eager_runner(
+    function: &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+    inputs: &[Tensor],
+    cotangents: &[Option<Tensor>],
+    wanted: &[usize],
+) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)> {
+    let mut leaves: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
+    for &i in wanted {
+        leaves[i] = leaves[i].requires_grad_(true)?;
+    }
+    let outputs = function(&leaves)?;
+    if wanted.is_empty() {
+        return Ok((outputs, Vec::new()));
+    }
+    let roots: Vec<(&Tensor, Option<&Tensor>)> = outputs
+        .iter()
+        .zip(cotangents)
+        .filter_map(|(y, ct)| ct.as_ref().filter(|_| y.requires_grad()).map(|ct| (y, Some(ct))))
+        .collect();
+    if roots.is_empty() {
+        return Ok((outputs, vec![None; wanted.len()]));
+    }
+    let (ys, cts): (Vec<&Tensor>, Vec<Option<&Tensor>>) = roots.into_iter().unzip();
+    let xs: Vec<&Tensor> = wanted.iter().map(|&i| &leaves[i]).collect();
+    let options = GradOptions { grad_outputs: Some(&cts), allow_unused: true, ..GradOptions::default() };
+    let gradients = eager::grad(&ys, &xs, options)?;
+    Ok((outputs, gradients))
+}
