@@ -11,6 +11,10 @@ fn like(t: &Tensor, seed: u64) -> Tensor {
     sample.make(seed).unwrap()
 }
 
+/// Weights of classes, which are constants of a loss (as in torch).
+const CONSTANT: &[(&str, usize)] =
+    &[("cross_entropy", 2), ("cross_entropy_backward", 3), ("nll_loss", 2), ("nll_loss_backward", 3)];
+
 /// The operands of a case and the places of the float tensors among its flattened tensors.
 struct Case {
     op: &'static OpDef,
@@ -20,7 +24,8 @@ struct Case {
 impl Case {
     /// The float64 tensors, lists flattened.
     fn leaves(&self) -> Vec<Tensor> {
-        let all = self.made.iter().flat_map(|m| match m {
+        let all = self.made.iter().enumerate().flat_map(|(i, m)| match m {
+            Made::Tensor(_) if CONSTANT.contains(&(self.op.name, i)) => Vec::new(),
             Made::Tensor(t) => vec![t.clone()],
             Made::Tensors(list) => list.clone(),
             Made::Host(_) => Vec::new(),
@@ -35,7 +40,9 @@ impl Case {
         let made: Vec<Made> = self
             .made
             .iter()
-            .map(|m| match m {
+            .enumerate()
+            .map(|(i, m)| match m {
+                Made::Tensor(t) if CONSTANT.contains(&(self.op.name, i)) => Made::Tensor(t.clone()),
                 Made::Tensor(t) => Made::Tensor(swap(t)),
                 Made::Tensors(list) => Made::Tensors(list.iter().map(&mut swap).collect()),
                 Made::Host(h) => Made::Host(h.clone()),
@@ -152,7 +159,9 @@ fn every_rule_agrees_with_finite_differences_twice() {
             let tied = case.iter().any(|a| matches!(a, SampleArg::Tensor(t) if t.exact.is_some() && t.dtype.is_float()));
             let case = Case { op, made: make(case, 17 + i as u64).unwrap() };
             let large = case.leaves().iter().map(Tensor::numel).sum::<usize>() > 300;
-            if (tied && !op.name.starts_with("prod")) || large {
+            // The padding row of a table has no gradient though the result depends on it (torch).
+            let padded = op.name.starts_with("embedding") && case.made.len() > 2 + usize::from(op.name != "embedding");
+            if padded || (tied && !op.name.starts_with("prod")) || large {
                 continue;
             }
             match check(&case) {

@@ -77,10 +77,8 @@ fn soft_minus(x: &Tensor) -> Result<Tensor> {
 
 fn bce_gradients(c: &VjpContext) -> Result<Gradients> {
     let (x, t) = (c.input(0)?, c.input(1)?);
-    let mut dy = per_row(c, 4)?;
-    if c.is_tensor(2) {
-        dy = dy.mul(c.input(2)?)?;
-    }
+    let plain = per_row(c, 4)?;
+    let dy = if c.is_tensor(2) { plain.mul(c.input(2)?)? } else { plain.clone() };
     let positive = if c.is_tensor(3) { Some(c.input(3)?) } else { None };
     let mut out = Gradients::new();
     out.push(wanted(c, 0, || {
@@ -99,11 +97,15 @@ fn bce_gradients(c: &VjpContext) -> Result<Gradients> {
         };
         unbroadcast(c, 1, dy.mul(&slope)?)
     })?);
-    // Weights are constants of the loss, as in torch.
-    for i in [2, 3] {
-        if c.is_tensor(i) {
-            out.push(None);
-        }
+    if c.is_tensor(2) {
+        out.push(wanted(c, 2, || {
+            let args = [Arg::Tensor(x), Arg::Tensor(t), Arg::None, c.arg(3)?, Arg::Str("none")];
+            unbroadcast(c, 2, plain.mul(&bind1(&BCE_WITH_LOGITS, &args)?)?)
+        })?);
+    }
+    if c.is_tensor(3) {
+        let at = 2 + c.is_tensor(2) as usize;
+        out.push(wanted(c, at, || unbroadcast(c, 3, dy.mul(t)?.mul(&soft_minus(x)?)?))?);
     }
     Ok(out)
 }

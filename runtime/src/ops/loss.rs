@@ -335,7 +335,7 @@ ops! {
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward(Tensor grad_output, Tensor self, Tensor target, Tensor? weight, str reduction, int ignore_index=-100) -> Tensor" {
         infer: infer_backward,
         vjp: Vjp::Rule(Saves::INPUTS, |c| {
-            Ok(smallvec![
+            let mut out: Gradients = smallvec![
                 wanted(c, 0, || along(c, &CROSS_ENTROPY_BACKWARD))?,
                 wanted(c, 1, || {
                     let dim = class_dim(c.input(1)?.rank()) as i64;
@@ -344,8 +344,9 @@ ops! {
                     bind1(&super::SOFTMAX_BACKWARD, &[Arg::Tensor(&scaled), Arg::Tensor(&p), Arg::Int(dim)])
                 })?,
                 None,
-                None,
-            ])
+            ];
+            out.extend(c.is_tensor(3).then_some(None));
+            Ok(out)
         }),
         effect: Effect::Pure,
         cost: cost::per_output::<16>,
@@ -367,7 +368,9 @@ ops! {
     NLL_LOSS_BACKWARD = "nll_loss_backward(Tensor grad_output, Tensor self, Tensor target, Tensor? weight, str reduction, int ignore_index=-100) -> Tensor" {
         infer: infer_backward,
         vjp: Vjp::Rule(Saves::INPUTS, |c| {
-            Ok(smallvec![wanted(c, 0, || along(c, &NLL_LOSS_BACKWARD))?, None, None, None])
+            let mut out: Gradients = smallvec![wanted(c, 0, || along(c, &NLL_LOSS_BACKWARD))?, None, None];
+            out.extend(c.is_tensor(3).then_some(None));
+            Ok(out)
         }),
         effect: Effect::Pure,
         cost: cost::per_output::<3>,

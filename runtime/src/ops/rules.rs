@@ -6,7 +6,7 @@ use crate::lower::{Lowering, RegionArg};
 use crate::samples::{self, ErrorSamples, SampleArg, Samples, tensor};
 use crate::table::{Gradients, VjpContext};
 use crate::tensor::Tensor;
-use crate::value::Arg;
+use crate::value::{Arg, Value};
 use kernels::DType;
 use kernels::loops::{BinaryOp, Node, Region, UnaryOp};
 use smallvec::{SmallVec, smallvec};
@@ -169,13 +169,21 @@ pub(super) fn finish(l: &mut Lowering, value: Node) {
     l.output(value);
 }
 
-/// The gradient of the first operand alone, in its type.
+/// The gradient of the first operand alone, in its type; none of other tensor operands.
 pub(super) fn chain(c: &VjpContext, rule: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Gradients> {
     let dtype = c.input_type(0)?.dtype;
-    if !c.needs(0) || !dtype.is_float() {
-        return Ok(smallvec![None]);
+    let mut out = Gradients::new();
+    out.push(if c.needs(0) && dtype.is_float() { Some(rule(c.dy()?)?.to(dtype)?) } else { None });
+    for arg in &c.args[1..] {
+        let tensors = match arg {
+            Value::Tensor(_) | Value::Type(_) => 1,
+            Value::Tensors(list) => list.len(),
+            Value::Types(list) => list.len(),
+            _ => 0,
+        };
+        out.extend(std::iter::repeat_n(None, tensors));
     }
-    Ok(smallvec![Some(rule(c.dy()?)?.to(dtype)?)])
+    Ok(out)
 }
 
 /// `value` only where it is wanted.

@@ -67,9 +67,10 @@ ops! {
         effect: Effect::Pure,
         cost: cost::per_output::<0>,
         lower: Lower::Map(|l| {
-            let dtype = l.dtype(0);
+            let (dtype, dims) = (l.dtype(0), l.dims(0));
             let x = l.operand(1, dtype)?;
-            l.output(x);
+            let y = l.region.expand(x, &dims);
+            l.output(y);
             Ok(())
         }),
         samples: |s| {
