@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Compare execution models: real digits and micro workloads (the default command).
     Compare(CompareArgs),
+    /// Run the cases of reference files in every mode and judge them.
+    Check(CheckArgs),
     /// List the op table.
     Ops,
 }
@@ -50,11 +52,28 @@ struct CompareArgs {
     json: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct CheckArgs {
+    /// Modes, separated by commas, or `all`.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    modes: Vec<String>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Write a record for each case and mode as JSON to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Reference files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         None => run_compare(cli.compare),
         Some(Command::Compare(args)) => run_compare(args),
+        Some(Command::Check(args)) => run_check(args),
         Some(Command::Ops) => {
             print!("{}", lab::listing::render());
             Ok(ExitCode::SUCCESS)
@@ -102,4 +121,14 @@ fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::FAILURE,
     })
+}
+
+fn run_check(args: CheckArgs) -> runtime::Result<ExitCode> {
+    let device = runtime::DeviceId::parse(&args.device)?;
+    let report = lab::check::run(&args.files, &args.modes, device)?;
+    print!("{}", report.render());
+    if let Some(path) = args.json {
+        report.write_json(&path)?;
+    }
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

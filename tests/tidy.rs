@@ -49,11 +49,14 @@ fn report(complaints: Vec<String>) {
 fn crates_name_only_those_below() {
     let mut complaints = Vec::new();
     for (level, name) in LAYERS.iter().enumerate() {
-        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).expect("every crate has a manifest");
+        let manifest =
+            fs::read_to_string(root().join(name).join("Cargo.toml")).expect("every crate has a manifest");
         let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or("");
         let dependencies = dependencies.split("\n[").next().unwrap_or("");
         for (other_level, other) in LAYERS.iter().enumerate() {
-            let names_it = dependencies.lines().any(|l| l.starts_with(&format!("{other}.")) || l.starts_with(&format!("{other} ")));
+            let names_it = dependencies
+                .lines()
+                .any(|l| l.starts_with(&format!("{other}.")) || l.starts_with(&format!("{other} ")));
             let wing = (*name, *other) == WINGS || (*other, *name) == WINGS;
             if names_it && (other_level >= level || wing) {
                 complaints.push(format!("{name} names {other}"));

@@ -36,7 +36,8 @@ impl Case {
     /// The sum of the float64 outputs times fixed random numbers; `None` where there is no such output.
     fn value(&self, leaves: &[Tensor]) -> Result<Option<Tensor>> {
         let mut next = leaves.iter();
-        let mut swap = |t: &Tensor| if t.dtype() == DType::F64 { next.next().unwrap().clone() } else { t.clone() };
+        let mut swap =
+            |t: &Tensor| if t.dtype() == DType::F64 { next.next().unwrap().clone() } else { t.clone() };
         let made: Vec<Made> = self
             .made
             .iter()
@@ -70,7 +71,9 @@ impl Case {
         let options = GradOptions { create_graph: again, allow_unused: true, ..GradOptions::default() };
         let found = eager::grad(&[&total], &inputs, options)?;
         let each = found.into_iter().zip(&leaves);
-        let filled = each.map(|(g, x)| g.map_or_else(|| x.detach()?.zeros_like(None), Ok)).collect::<Result<Vec<_>>>()?;
+        let filled = each
+            .map(|(g, x)| g.map_or_else(|| x.detach()?.zeros_like(None), Ok))
+            .collect::<Result<Vec<_>>>()?;
         Ok(Some((leaves, filled)))
     }
 }
@@ -103,17 +106,18 @@ fn check(case: &Case) -> Result<Option<String>> {
     }
     let Some((_, first)) = case.gradients(&leaves, false)? else { return Ok(None) };
     for seed in 0..2 {
-        let v: Vec<Tensor> = leaves.iter().enumerate().map(|(i, x)| like(x, 1000 * seed + i as u64)).collect();
+        let v: Vec<Tensor> =
+            leaves.iter().enumerate().map(|(i, x)| like(x, 1000 * seed + i as u64)).collect();
         let h = 1e-6;
         let numeric = (at(&moved(&leaves, h, &v)?)? - at(&moved(&leaves, -h, &v)?)?) / (2.0 * h);
         let analytic = dot(&first, &v)?;
         if !close(analytic, numeric, 1e-6) {
             return Ok(Some(format!("first derivative {analytic}, finite difference {numeric}")));
         }
-        let u: Vec<Tensor> = leaves.iter().enumerate().map(|(i, x)| like(x, 7000 + 1000 * seed + i as u64)).collect();
-        let slope = |x: &[Tensor]| -> Result<f64> {
-            case.gradients(x, false)?.map_or(Ok(0.0), |(_, g)| dot(&g, &u))
-        };
+        let u: Vec<Tensor> =
+            leaves.iter().enumerate().map(|(i, x)| like(x, 7000 + 1000 * seed + i as u64)).collect();
+        let slope =
+            |x: &[Tensor]| -> Result<f64> { case.gradients(x, false)?.map_or(Ok(0.0), |(_, g)| dot(&g, &u)) };
         let h = 1e-5;
         let numeric = (slope(&moved(&leaves, h, &v)?)? - slope(&moved(&leaves, -h, &v)?)?) / (2.0 * h);
         let Some((own, first)) = case.gradients(&leaves, true)? else { continue };
@@ -156,11 +160,14 @@ fn every_rule_agrees_with_finite_differences_twice() {
         (op.samples)(&mut samples);
         for (i, case) in samples.cases.iter().enumerate() {
             // Stated float elements are there for ties, where there is no derivative.
-            let tied = case.iter().any(|a| matches!(a, SampleArg::Tensor(t) if t.exact.is_some() && t.dtype.is_float()));
+            let tied = case
+                .iter()
+                .any(|a| matches!(a, SampleArg::Tensor(t) if t.exact.is_some() && t.dtype.is_float()));
             let case = Case { op, made: make(case, 17 + i as u64).unwrap() };
             let large = case.leaves().iter().map(Tensor::numel).sum::<usize>() > 300;
             // The padding row of a table has no gradient though the result depends on it (torch).
-            let padded = op.name.starts_with("embedding") && case.made.len() > 2 + usize::from(op.name != "embedding");
+            let padded =
+                op.name.starts_with("embedding") && case.made.len() > 2 + usize::from(op.name != "embedding");
             if padded || (tied && !op.name.starts_with("prod")) || large {
                 continue;
             }

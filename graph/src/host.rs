@@ -206,7 +206,8 @@ fn list_type(args: &[HostArg]) -> Result<Type> {
 
 fn dict_type(args: &[HostArg]) -> Result<Type> {
     let [key, value, ..] = args else { return Err(Error::value("an empty dictionary has no item type")) };
-    let regular = args.len() % 2 == 0 && args.chunks(2).all(|c| c[0].ty == key.ty && c[1].ty == value.ty);
+    let regular =
+        args.len().is_multiple_of(2) && args.chunks(2).all(|c| c[0].ty == key.ty && c[1].ty == value.ty);
     match regular {
         true => Ok(Type::Dict(Box::new(key.ty.clone()), Box::new(value.ty.clone()))),
         false => Err(mismatch("keys of one type and values of one type", args)),

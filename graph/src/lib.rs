@@ -24,16 +24,18 @@ pub mod rewrite;
 mod same;
 pub mod schema;
 pub mod specialize;
-pub mod trace;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 pub mod verify;
 
 pub use build::{Builder, ValueMap};
-pub use function::{Argument, BoundFunction, CompiledFunction, Function, TraceOptions, TracedFunction, function, trace};
 pub use exec::{Bound, Executable};
+pub use function::{
+    Argument, BoundFunction, CompiledFunction, Function, TraceOptions, TracedFunction, function, trace,
+};
 pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
 pub use options::{Memory, Options, PassSelection};
 pub use parse::parse;

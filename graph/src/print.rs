@@ -152,7 +152,7 @@ impl Printer<'_> {
             }
         });
         let results = results.collect::<Vec<_>>().join(", ");
-        self.push(&format!("  return {results}").trim_end().to_string());
+        self.push(format!("  return {results}").trim_end());
         self.push("\n}\n");
     }
 

@@ -109,7 +109,11 @@ fn exact_steps_have_the_bits_of_the_interpreter() {
         let outputs = executable.run(&args).unwrap();
         assert_eq!(outputs[0].to_bytes().unwrap(), expected[0].to_bytes().unwrap(), "{text}");
         for &(input, result) in &reference.write_backs {
-            assert_eq!(args[input].to_bytes().unwrap(), expected[result].to_bytes().unwrap(), "input {input}\n{text}");
+            assert_eq!(
+                args[input].to_bytes().unwrap(),
+                expected[result].to_bytes().unwrap(),
+                "input {input}\n{text}"
+            );
             states[input] = expected[result].clone();
         }
         for i in 0..args.len() {

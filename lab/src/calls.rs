@@ -254,10 +254,8 @@ fn squeeze(c: &Call) -> Result<Vec<Tensor>> {
         Arg::Int(d) => return one(x.squeeze(d)),
         list => list.ints()?.to_vec(),
     };
-    let mut places = dims
-        .iter()
-        .map(|&d| runtime::infer::wrap_dim(d, x.rank()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut places =
+        dims.iter().map(|&d| runtime::infer::wrap_dim(d, x.rank())).collect::<Result<Vec<_>>>()?;
     places.sort_unstable();
     let mut out = x.clone();
     for &d in places.iter().rev() {
@@ -315,7 +313,12 @@ const FUNCTIONS: &[(&str, &str, Function)] = &[
     }),
     ("torch.nn.functional.layer_norm", "input normalized_shape weight bias eps", |c| {
         let shape = c.arg("normalized_shape")?.extents()?;
-        one(c.tensor("input")?.layer_norm(&shape, c.optional("weight")?, c.optional("bias")?, c.float("eps", 1e-5)?))
+        one(c.tensor("input")?.layer_norm(
+            &shape,
+            c.optional("weight")?,
+            c.optional("bias")?,
+            c.float("eps", 1e-5)?,
+        ))
     }),
     (
         "torch.nn.functional.cross_entropy",
@@ -342,7 +345,9 @@ const FUNCTIONS: &[(&str, &str, Function)] = &[
     }),
     ("torch.zeros", "size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
     ("torch.ones", "size dtype", |c| one(Tensor::ones(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
-    ("torch.full", "size fill_value dtype", |c| bind("full", &[c.arg("size")?, c.arg("fill_value")?, c.arg("dtype")?])),
+    ("torch.full", "size fill_value dtype", |c| {
+        bind("full", &[c.arg("size")?, c.arg("fill_value")?, c.arg("dtype")?])
+    }),
     ("torch.zeros_like", "input dtype", |c| {
         let x = c.tensor("input")?;
         one(x.zeros_like(Some(c.dtype(x.dtype())?)))

@@ -88,7 +88,8 @@ pub fn run(request: &Request, stop: &AtomicBool) -> Result<Report> {
         bar.set_style(style);
     }
     let total = Duration::from_millis(if request.quick { 1800 } else { 16_000 });
-    let budget = Budget { rounds: if request.quick { 40 } else { 200 }, sample: Duration::from_millis(4), total };
+    let budget =
+        Budget { rounds: if request.quick { 40 } else { 200 }, sample: Duration::from_millis(4), total };
     let mut context = Context { request, modes, stop, budget, bar };
     let mut report = Report {
         records: Vec::new(),
@@ -120,12 +121,17 @@ fn choose_modes(names: &[String]) -> Result<Vec<&'static Mode>> {
     let known = || MODES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
     names
         .iter()
-        .map(|n| Mode::find(n).ok_or_else(|| Error::value(format!("unknown mode '{n}'")).hint(format!("modes: {}", known()))))
+        .map(|n| {
+            Mode::find(n).ok_or_else(|| {
+                Error::value(format!("unknown mode '{n}'")).hint(format!("modes: {}", known()))
+            })
+        })
         .collect()
 }
 
 fn choose_workloads(names: &[String]) -> Result<Vec<&'static str>> {
-    let all: Vec<&'static str> = std::iter::once(digits::NAME).chain(workloads::WORKLOADS.iter().map(|(n, _)| *n)).collect();
+    let all: Vec<&'static str> =
+        std::iter::once(digits::NAME).chain(workloads::WORKLOADS.iter().map(|(n, _)| *n)).collect();
     if names.is_empty() {
         return Ok(STANDARD.to_vec());
     }
@@ -191,7 +197,8 @@ fn one(context: &Context, name: &'static str) -> Result<Vec<Record>> {
     context.progress(name, "float64", "reference");
     let double = made(name, DType::F64)?;
     let double_inputs: Vec<Tensor> = double.inputs.iter().map(|(_, t)| t.clone()).collect();
-    let reference = answers(&mut *make(&MODES[0], Task::of(&double), DeviceId::Cpu, true)?, &double_inputs, None)?;
+    let reference =
+        answers(&mut *make(&MODES[0], Task::of(&double), DeviceId::Cpu, true)?, &double_inputs, None)?;
     let workload = made(name, DType::F32)?;
     let inputs = inputs(&workload, context)?;
     let mut drivers = Vec::new();

@@ -80,8 +80,12 @@ pub fn render(outcomes: &[Outcome]) -> String {
         let number = |v: Option<&f64>| v.map_or("-".into(), |v| format!("{v:.6}"));
         let bits = if o.bit_equal { "equal" } else { "close" };
         let mut row = vec![Cell::new(o.mode)];
-        let cells =
-            [number(o.first_losses.first()), number(o.first_losses.last()), number(Some(&o.loss)), percent(o.accuracy)];
+        let cells = [
+            number(o.first_losses.first()),
+            number(o.first_losses.last()),
+            number(Some(&o.loss)),
+            percent(o.accuracy),
+        ];
         row.extend(cells.into_iter().map(|c| Cell::new(c).set_alignment(CellAlignment::Right)));
         row.push(Cell::new(bits));
         table.add_row(row);
@@ -120,7 +124,8 @@ impl Training {
             second = Some(loss(driver.step(&batches[1])?)?);
             Ok(())
         })?;
-        let losses = std::iter::once(first).chain(second).map(|t| Ok(t.item()?.to_f64())).collect::<Result<_>>()?;
+        let losses =
+            std::iter::once(first).chain(second).map(|t| Ok(t.item()?.to_f64())).collect::<Result<_>>()?;
         Ok(Training { mode, driver, first_call, counts, samples: Vec::new(), losses })
     }
 
@@ -186,7 +191,8 @@ pub fn run(context: &mut Context) -> Result<(Vec<Record>, Vec<Outcome>)> {
     let epochs = if context.request.quick { QUICK_EPOCHS } else { EPOCHS };
     let mut trainings: Vec<Training> = Vec::new();
     for epoch in 0..epochs {
-        let batches: Vec<Batch> = digits.epoch(epoch, BATCH)?.into_iter().map(place).collect::<Result<_>>()?;
+        let batches: Vec<Batch> =
+            digits.epoch(epoch, BATCH)?.into_iter().map(place).collect::<Result<_>>()?;
         for at in 0..context.modes.len() {
             if context.stopped() {
                 break;
@@ -205,7 +211,12 @@ pub fn run(context: &mut Context) -> Result<(Vec<Record>, Vec<Outcome>)> {
     let mut outcomes = Vec::new();
     for training in &trainings {
         context.progress(NAME, training.mode.name, "evaluation");
-        outcomes.push(outcome(&trainings[0], training, epochs, training.accuracy(context, &images, &labels)?)?);
+        outcomes.push(outcome(
+            &trainings[0],
+            training,
+            epochs,
+            training.accuracy(context, &images, &labels)?,
+        )?);
         records.push(record(context, training, &reference));
     }
     judge(&mut records);

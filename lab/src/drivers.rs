@@ -61,13 +61,17 @@ pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Bo
         (Staging::Tape, Task::Forward(f)) => Box::new(Forward(f)),
         (Staging::Autograd, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(move |x| f(x)))),
         (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
-        (Staging::Autograd, Task::Train { loss, parameters, rate }) => {
-            Box::new(Autograd::new(Box::new(loss), parameters.iter().map(place).collect::<Result<_>>()?, rate)?)
-        }
+        (Staging::Autograd, Task::Train { loss, parameters, rate }) => Box::new(Autograd::new(
+            Box::new(loss),
+            parameters.iter().map(place).collect::<Result<_>>()?,
+            rate,
+        )?),
         (Staging::Tape, Task::Train { loss, parameters, rate }) => {
             Box::new(Tape { loss, variables: variables(&parameters, place)?, rate })
         }
-        (Staging::Trace, task) => Box::new(Trace { options: trace_options(mode, exact), task, place: device, made: None }),
+        (Staging::Trace, task) => {
+            Box::new(Trace { options: trace_options(mode, exact), task, place: device, made: None })
+        }
         (Staging::Function, task) => staged(mode, task, exact, place)?,
     })
 }
@@ -200,7 +204,9 @@ struct Trace {
 impl Trace {
     fn build(&self, inputs: &[Tensor]) -> Result<Box<dyn Driver>> {
         Ok(match self.task.clone() {
-            Task::Forward(f) => Box::new(TracedForward(graph::trace("forward", inputs, self.options.clone(), f)?)),
+            Task::Forward(f) => {
+                Box::new(TracedForward(graph::trace("forward", inputs, self.options.clone(), f)?))
+            }
             Task::Gradient(f) => {
                 let traced = graph::trace("forward", inputs, self.options.clone(), move |x| Ok(vec![f(x)?]))?;
                 Box::new(AutogradGradient(Box::new(move |x| first(traced.call(x)?))))

@@ -1,9 +1,10 @@
 //! Measuring: interleaved samples, counters, comparisons of execution models, reference files, reports.
 
+pub mod calls;
+pub mod check;
 pub mod compare;
 pub mod digits;
 pub mod drivers;
-pub mod calls;
 pub mod environment;
 pub mod listing;
 pub mod measure;

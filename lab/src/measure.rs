@@ -57,7 +57,11 @@ pub struct Budget {
 
 /// Samples seconds per step of every mode, interleaved; the order rotates from round to round. Ends early when `stop` is
 /// set.
-pub fn sample(steps: &mut [&mut dyn Step], budget: Budget, stop: &AtomicBool) -> Result<Vec<Option<Summary>>> {
+pub fn sample(
+    steps: &mut [&mut dyn Step],
+    budget: Budget,
+    stop: &AtomicBool,
+) -> Result<Vec<Option<Summary>>> {
     let mut repeats = Vec::with_capacity(steps.len());
     for step in steps.iter_mut() {
         // Warm caches, then see how many repeats fill a sample.

@@ -124,7 +124,8 @@ impl File {
     /// Reads a file's bytes.
     pub fn parse(bytes: &[u8]) -> Result<File> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| malformed(e.to_string()))?;
-        let text = metadata.metadata().as_ref().and_then(|m| m.get("cases")).ok_or_else(|| malformed("no cases"))?;
+        let text =
+            metadata.metadata().as_ref().and_then(|m| m.get("cases")).ok_or_else(|| malformed("no cases"))?;
         let list: Vec<Json> = serde_json::from_str(text).map_err(|e| malformed(format!("cases: {e}")))?;
         let stored = SafeTensors::deserialize(bytes).map_err(|e| malformed(e.to_string()))?;
         let mut tensors = HashMap::new();
@@ -151,8 +152,12 @@ impl File {
         match (self.run(case, runner), &case.error) {
             (Err(e), None) => Outcome::new(Status::Error, e.to_string()),
             (Err(e), Some(word)) if e.kind().word() == word => Outcome::new(Status::Pass, ""),
-            (Err(e), Some(word)) => Outcome::new(Status::Fail, format!("expected an error of kind {word}, got {e:?}")),
-            (Ok(_), Some(word)) => Outcome::new(Status::Fail, format!("expected an error of kind {word}, got values")),
+            (Err(e), Some(word)) => {
+                Outcome::new(Status::Fail, format!("expected an error of kind {word}, got {e:?}"))
+            }
+            (Ok(_), Some(word)) => {
+                Outcome::new(Status::Fail, format!("expected an error of kind {word}, got values"))
+            }
             (Ok((outputs, gradients)), None) => self
                 .compare(case, &outputs, &gradients)
                 .unwrap_or_else(|e| Outcome::new(Status::Error, e.to_string())),
@@ -171,7 +176,10 @@ impl File {
             .map(|name| name.as_ref().map(|n| self.tensor(n).cloned()).transpose())
             .collect::<Result<Vec<_>>>()?;
         let place = |name: &String| {
-            names.iter().position(|n| n == name).ok_or_else(|| malformed(format!("{name} is no input of {}", case.id)))
+            names
+                .iter()
+                .position(|n| n == name)
+                .ok_or_else(|| malformed(format!("{name} is no input of {}", case.id)))
         };
         let wanted = case.grads.iter().map(|(input, _)| place(input)).collect::<Result<Vec<_>>>()?;
         let function = |inputs: &[Tensor]| -> Result<Vec<Tensor>> {
@@ -179,7 +187,8 @@ impl File {
             let args = case.args.iter().map(value).collect::<Result<Vec<_>>>()?;
             let kwargs =
                 case.kwargs.iter().map(|(k, v)| Ok((k.clone(), value(v)?))).collect::<Result<Vec<_>>>()?;
-            calls::run(&case.call, &args, &kwargs).unwrap_or_else(|| Err(Error::internal("the call is not known")))
+            calls::run(&case.call, &args, &kwargs)
+                .unwrap_or_else(|| Err(Error::internal("the call is not known")))
         };
         runner(&function, &inputs, &cotangents, &wanted)
     }
@@ -224,7 +233,10 @@ impl Case {
             kwargs: object("kwargs"),
             outputs: strings("outputs").into_iter().flatten().collect(),
             cotangents: strings("cotangents"),
-            grads: object("grads").into_iter().filter_map(|(k, v)| Some((k, v.as_str()?.to_string()))).collect(),
+            grads: object("grads")
+                .into_iter()
+                .filter_map(|(k, v)| Some((k, v.as_str()?.to_string())))
+                .collect(),
             error: text("error"),
             tolerance: (json.get("rtol").and_then(Json::as_f64), json.get("atol").and_then(Json::as_f64)),
         })
@@ -256,7 +268,9 @@ fn argument(json: &Json, names: &[String], inputs: &[Tensor]) -> Result<Value> {
         Json::String(s) => match s.strip_prefix('$') {
             Some(name) => {
                 let at = names.iter().position(|n| n == name);
-                Value::Tensor(inputs[at.ok_or_else(|| malformed(format!("no tensor is called {name}")))?].clone())
+                Value::Tensor(
+                    inputs[at.ok_or_else(|| malformed(format!("no tensor is called {name}")))?].clone(),
+                )
             }
             None => Value::Host(Host::Str(s.as_str().into())),
         },
@@ -267,11 +281,16 @@ fn argument(json: &Json, names: &[String], inputs: &[Tensor]) -> Result<Value> {
         Json::Object(map) => {
             let word = |key: &str| map.get(key).and_then(Json::as_str);
             if let Some(name) = word("dtype") {
-                let dtype = DType::parse(name).ok_or_else(|| malformed(format!("no dtype is called {name}")))?;
+                let dtype =
+                    DType::parse(name).ok_or_else(|| malformed(format!("no dtype is called {name}")))?;
                 Value::Host(Host::DType(dtype))
             } else if let Some(text) = word("float") {
-                Value::Host(Host::Scalar(Scalar::Float(text.parse().map_err(|_| malformed(format!("the float {text}")))?)))
-            } else if let Some([start, stop, step]) = map.get("slice").and_then(Json::as_array).map(Vec::as_slice) {
+                Value::Host(Host::Scalar(Scalar::Float(
+                    text.parse().map_err(|_| malformed(format!("the float {text}")))?,
+                )))
+            } else if let Some([start, stop, step]) =
+                map.get("slice").and_then(Json::as_array).map(Vec::as_slice)
+            {
                 Value::Slice([start.as_i64(), stop.as_i64(), step.as_i64()])
             } else {
                 return Err(malformed(format!("the argument {json}")));
@@ -310,7 +329,8 @@ fn compare_one(
     }
     let (rtol, atol) = default_tolerance(want.dtype());
     let exact = !want.dtype().is_float();
-    let (rtol, atol) = if exact { (0.0, 0.0) } else { (tolerance.0.unwrap_or(rtol), tolerance.1.unwrap_or(atol)) };
+    let (rtol, atol) =
+        if exact { (0.0, 0.0) } else { (tolerance.0.unwrap_or(rtol), tolerance.1.unwrap_or(atol)) };
     let (got, want) = (got.detach()?.to_scalars()?, want.to_scalars()?);
     let (mut max_abs, mut max_rel) = (0.0f64, 0.0f64);
     for (i, (g, w)) in got.iter().zip(&want).enumerate() {

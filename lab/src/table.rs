@@ -32,8 +32,18 @@ pub fn render(records: &[Record]) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header([
-            "mode", "time/step", "95 % interval", "vs torch", "first call", "break-even", "launches", "moved", "allocs",
-            "peak", "max error", "",
+            "mode",
+            "time/step",
+            "95 % interval",
+            "vs torch",
+            "first call",
+            "break-even",
+            "launches",
+            "moved",
+            "allocs",
+            "peak",
+            "max error",
+            "",
         ]);
         for r in group {
             let ratio = match (eager, r.time) {
@@ -50,7 +60,11 @@ pub fn render(records: &[Record]) -> String {
                 r.time.map_or("-".into(), |t| format!("{} .. {}", seconds(t.low), seconds(t.high))),
                 ratio,
                 seconds(r.first_call),
-                if r.mode == "torch" { "-".into() } else { r.break_even.map_or("never".into(), |n| n.to_string()) },
+                if r.mode == "torch" {
+                    "-".into()
+                } else {
+                    r.break_even.map_or("never".into(), |n| n.to_string())
+                },
                 r.counts.launches.to_string(),
                 bytes(r.counts.bytes_moved),
                 r.counts.allocations.to_string(),
@@ -62,7 +76,10 @@ pub fn render(records: &[Record]) -> String {
             row.push(Cell::new(verdict));
             table.add_row(row);
         }
-        out += &format!("\n{} ({}, {} threads)\n{table}\n", group[0].workload, group[0].device, group[0].threads);
+        out += &format!(
+            "\n{} ({}, {} threads)\n{table}\n",
+            group[0].workload, group[0].device, group[0].threads
+        );
     }
     out
 }

@@ -46,6 +46,9 @@ impl Generator {
     /// Integers in 0..n.
     pub fn integer(&self, name: &str, dims: &[usize], n: u64) -> Result<Tensor> {
         let count = dims.iter().product();
-        Tensor::from_slice(&self.words(name).take(count).map(|w| ((w >> 11) % n) as i64).collect::<Vec<_>>(), dims)
+        Tensor::from_slice(
+            &self.words(name).take(count).map(|w| ((w >> 11) % n) as i64).collect::<Vec<_>>(),
+            dims,
+        )
     }
 }

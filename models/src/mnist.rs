@@ -39,15 +39,22 @@ impl Digits {
         if &header[..8] != b"TFMNIST1" {
             return Err(bad("the file does not begin with TFMNIST1".into()));
         }
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+        let word = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize
+        };
         let (count, rows, columns) = (word(8), word(12), word(16));
         if rows * columns != PIXELS || count == 0 || count > MOST_IMAGES {
             return Err(bad(format!("{count} images of {rows} x {columns} pixels are not 28 x 28 digits")));
         }
         let mut labels = Vec::new();
         let mut pixels = Vec::new();
-        for (part, wanted, what) in [(&mut labels, count, "labels"), (&mut pixels, count * PIXELS, "pixels")] {
-            let got = reader.by_ref().take(wanted as u64).read_to_end(part).map_err(|e| bad(format!("{what}: {e}")))?;
+        for (part, wanted, what) in [(&mut labels, count, "labels"), (&mut pixels, count * PIXELS, "pixels")]
+        {
+            let got = reader
+                .by_ref()
+                .take(wanted as u64)
+                .read_to_end(part)
+                .map_err(|e| bad(format!("{what}: {e}")))?;
             if got != wanted {
                 return Err(bad(format!("truncated: {got} of {wanted} bytes of {what}")));
             }
@@ -83,7 +90,10 @@ impl Digits {
             images.extend(image.iter().map(|&p| p as f32 / 255.0));
             labels.push(*label as i64);
         }
-        Ok((Tensor::from_slice(&images, &[numbers.len(), PIXELS])?, Tensor::from_slice(&labels, &[numbers.len()])?))
+        Ok((
+            Tensor::from_slice(&images, &[numbers.len(), PIXELS])?,
+            Tensor::from_slice(&labels, &[numbers.len()])?,
+        ))
     }
 
     /// Full batches of one epoch over the training part in an order that is a function of the epoch alone.

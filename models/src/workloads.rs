@@ -59,7 +59,10 @@ fn additions(inputs: &[Tensor]) -> Result<Tensor> {
 
 fn dispatch_inputs(name: &str, dtype: DType) -> Result<Vec<(&'static str, Tensor)>> {
     let g = Generator::new(name);
-    Ok(vec![("x", g.uniform("x", &[16], -1.0, 1.0, dtype)?), ("c", g.uniform("c", &[16], -1e-3, 1e-3, dtype)?)])
+    Ok(vec![
+        ("x", g.uniform("x", &[16], -1.0, 1.0, dtype)?),
+        ("c", g.uniform("c", &[16], -1e-3, 1e-3, dtype)?),
+    ])
 }
 
 fn dispatch(dtype: DType) -> Result<Workload> {
@@ -89,7 +92,9 @@ fn pointwise(dtype: DType) -> Result<Workload> {
         name: "pointwise",
         doc: "ten element-wise operations, gelu, tanh and sigmoid among them, on 2^20 elements",
         program: Program::Forward(|inputs| {
-            let [x, a, b, c] = inputs else { return Err(runtime::Error::value("pointwise takes x, a, b, c")) };
+            let [x, a, b, c] = inputs else {
+                return Err(runtime::Error::value("pointwise takes x, a, b, c"));
+            };
             let t1 = x.mul(a)?;
             let t6 = t1.add(b)?.gelu("tanh")?.add(&c.tanh()?.mul(x)?)?;
             let t8 = t6.sigmoid()?.mul(&t6)?;
@@ -106,7 +111,9 @@ fn softmax_ln(dtype: DType) -> Result<Workload> {
         name: "softmax_ln",
         doc: "softmax, then layer norm, over 4096 rows of 1024",
         program: Program::Forward(|inputs| {
-            let [x, gain, bias] = inputs else { return Err(runtime::Error::value("softmax_ln takes x, ln.g, ln.b")) };
+            let [x, gain, bias] = inputs else {
+                return Err(runtime::Error::value("softmax_ln takes x, ln.g, ln.b"));
+            };
             Ok(vec![x.softmax(-1)?.layer_norm(&[1024], Some(gain), Some(bias), 1e-5)?])
         }),
         inputs: vec![

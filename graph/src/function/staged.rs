@@ -37,7 +37,9 @@ impl Argument {
     pub fn tensor(&self) -> Result<&Tensor> {
         match self {
             Argument::Tensor(t) => Ok(t),
-            Argument::Host(_) | Argument::Variable(_) => Err(Error::value(format!("expected a tensor, got {self:?}"))),
+            Argument::Host(_) | Argument::Variable(_) => {
+                Err(Error::value(format!("expected a tensor, got {self:?}")))
+            }
         }
     }
 
@@ -45,7 +47,9 @@ impl Argument {
     pub fn variable(&self) -> Result<&Variable> {
         match self {
             Argument::Variable(v) => Ok(v),
-            Argument::Host(_) | Argument::Tensor(_) => Err(Error::value(format!("expected a Variable, got {self:?}"))),
+            Argument::Host(_) | Argument::Tensor(_) => {
+                Err(Error::value(format!("expected a Variable, got {self:?}")))
+            }
         }
     }
 
@@ -116,7 +120,8 @@ impl Kind {
     fn fits(&self, argument: &Argument) -> bool {
         match (self, argument) {
             (Kind::Tensor(ty, device), Argument::Tensor(t)) => {
-                let same = ty.shape.len() == t.rank() && ty.shape.iter().zip(t.shape()).all(|(d, &n)| d.is(n));
+                let same =
+                    ty.shape.len() == t.rank() && ty.shape.iter().zip(t.shape()).all(|(d, &n)| d.is(n));
                 ty.dtype == t.dtype() && same && *device == t.device()
             }
             (Kind::Host(a), Argument::Host(b)) => a == b,
@@ -268,10 +273,7 @@ impl Function {
         })?;
         let device = match tensors.clone().next() {
             Some(first) => first.device(),
-            None => recording
-                .bind(&[])?
-                .first()
-                .map_or(DeviceId::Cpu, Tensor::device),
+            None => recording.bind(&[])?.first().map_or(DeviceId::Cpu, Tensor::device),
         };
         let compiled = CompiledFunction::new(recording.graph.clone(), self.options.clone(), device)?;
         let written = written(&recording.graph);

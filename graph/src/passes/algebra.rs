@@ -4,11 +4,11 @@
 //! because every law makes a term smaller. A result of the graph is never replaced by a value that somebody else holds (an
 //! input, another result): the caller may write into one of them and not expect to see it in the other.
 
+use super::rules::{self, Context, Law, Replacement, Rule, Term, When};
 use super::{Class, Record};
 use crate::build::infer_op;
 use crate::ir::{Graph, NodeId, NodeKind, Operand, ValueId};
 use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite, view_base};
-use super::rules::{self, Context, Law, Replacement, Rule, Term, When};
 use runtime::error::{Origin, Result};
 use runtime::infer::TensorType;
 use std::collections::{HashMap, HashSet};

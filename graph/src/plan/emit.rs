@@ -258,7 +258,10 @@ impl Emitter<'_> {
         let fits = bias.as_ref().is_none_or(|b| b.layout.is_contiguous());
         let merged = match last {
             Some((lower::Kernel::Gemm(gemm), buffers))
-                if fits && layout.numel() > 0 && gemm.activation == Activation::None && !(gemm.bias && bias.is_some()) =>
+                if fits
+                    && layout.numel() > 0
+                    && gemm.activation == Activation::None
+                    && !(gemm.bias && bias.is_some()) =>
             {
                 if let Some(bias) = &bias {
                     gemm.bias = true;

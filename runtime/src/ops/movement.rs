@@ -204,7 +204,10 @@ fn order(arg: Arg, rank: usize) -> Result<kernels::Dims> {
     let list = arg.ints()?;
     let order = list.iter().map(|&d| crate::infer::wrap_dim(d, rank)).collect::<Result<kernels::Dims>>()?;
     if order.len() != rank {
-        return Err(Error::shape(format!("{:?} does not name every one of {rank} dimensions", list.as_slice())));
+        return Err(Error::shape(format!(
+            "{:?} does not name every one of {rank} dimensions",
+            list.as_slice()
+        )));
     }
     let is_permutation = (0..rank).all(|i| order.contains(&i));
     if !is_permutation {
