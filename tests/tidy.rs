@@ -98,12 +98,18 @@ fn nothing_is_left_undone() {
     report(complaints);
 }
 
+/// The executor launches kernels on addresses that the plan computed (docs/decisions/0007).
+const EXECUTOR: &str = "graph/src/exec.rs";
+
 #[test]
 fn unsafe_stays_below() {
     let mut complaints = Vec::new();
     for (path, text) in sources() {
         let inside = path.strip_prefix(root()).unwrap_or(&path);
-        if ["kernels", "runtime"].iter().any(|c| inside.starts_with(c)) || inside.ends_with("tidy.rs") {
+        if ["kernels", "runtime"].iter().any(|c| inside.starts_with(c))
+            || inside.ends_with("tidy.rs")
+            || inside.ends_with(EXECUTOR)
+        {
             continue;
         }
         for (number, line) in text.lines().enumerate() {

@@ -59,7 +59,7 @@ pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Bo
     Ok(match (mode.staging, task) {
         (Staging::Autograd, Task::Forward(f)) => Box::new(Forward(f)),
         (Staging::Tape, Task::Forward(f)) => Box::new(Forward(f)),
-        (Staging::Autograd, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(move |x| f(x)))),
+        (Staging::Autograd, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(f))),
         (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
         (Staging::Autograd, Task::Train { loss, parameters, rate }) => Box::new(Autograd::new(
             Box::new(loss),

@@ -6,6 +6,7 @@ use eager::{Autograd, GradientTape};
 use runtime::{DType, Tensor, Variable};
 
 /// Losses of both systems in float64 (tests/reference/mlp_steps.safetensors).
+#[allow(clippy::excessive_precision, reason = "as the real frameworks print them")]
 const LOSSES: [f64; 3] = [2.315_240_710_174_031_3, 2.313_103_866_107_272_8, 2.311_033_832_124_149_7];
 
 fn parts(dtype: DType) -> (Workload, fn(&[Tensor], &[Tensor]) -> runtime::Result<Tensor>, Vec<Tensor>) {

@@ -116,7 +116,7 @@ mod tests {
         for bytes in 1..100_000usize {
             let (class, size) = size_class(bytes);
             assert!(size >= bytes && size % 64 == 0 && class < CLASSES, "{bytes} -> {class} {size}");
-            assert!(size <= (bytes + 63) / 64 * 64 * 5 / 4 + 64);
+            assert!(size <= bytes.div_ceil(64) * 64 * 5 / 4 + 64);
             assert!(
                 (class, size) == last || (class == last.0 + 1 && size > last.1),
                 "{bytes}: {class} {size} {last:?}"

@@ -14,6 +14,16 @@ use runtime::table::OpDef;
 use runtime::value::{Arg, Host};
 use smallvec::SmallVec;
 
+/// What identifies a tensor in memory.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) storage: usize,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) strides: Vec<isize>,
+    pub(super) dtype: DType,
+}
+
 /// What a tensor object stands for.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {

@@ -1,6 +1,6 @@
 //! The tracer: an interpreter of the door that adds nodes instead of computing.
 
-use super::cells::{Cell, View, hosts, view_layout};
+use super::cells::{Cell, Place, View, hosts, view_layout};
 use super::scatter::scatter;
 use super::{Frozen, Recording, Source, Spec, Warning};
 use crate::build::Builder;
@@ -64,16 +64,6 @@ pub struct Tracer {
     mode: Mode,
     me: Weak<Tracer>,
     state: Mutex<State>,
-}
-
-/// What identifies a tensor in memory.
-#[derive(PartialEq, Eq, Hash)]
-struct Place {
-    storage: usize,
-    offset: usize,
-    shape: Vec<usize>,
-    strides: Vec<isize>,
-    dtype: kernels::DType,
 }
 
 /// What a tracer has recorded so far.
