@@ -98,9 +98,8 @@ fn close(analytic: f64, numeric: f64, tolerance: f64) -> bool {
 /// What is wrong with a case's derivatives, if anything.
 fn check(case: &Case) -> Result<Option<String>> {
     let leaves = case.leaves();
-    let at = |x: &[Tensor]| -> Result<f64> {
-        case.value(x)?.map_or(Ok(0.0), |t| t.item().map(|s| s.to_f64()))
-    };
+    let at =
+        |x: &[Tensor]| -> Result<f64> { case.value(x)?.map_or(Ok(0.0), |t| t.item().map(|s| s.to_f64())) };
     if leaves.is_empty() || !at(&leaves)?.is_finite() {
         return Ok(None);
     }

@@ -8,7 +8,6 @@ use kernels::{DType, Scalar};
 use runtime::tensor::Tensor;
 use runtime::value::Host;
 use runtime::{DeviceId, ops, table};
-use std::time::Instant;
 
 const SIZES: [usize; 4] = [784, 512, 256, 10];
 const BATCH: usize = 64;
@@ -128,30 +127,4 @@ fn a_step_is_few_kernels_and_updates_in_place() {
     assert!(plan.launches() <= 18, "{text}");
     let copied = plan.write_backs.iter().filter(|(_, w)| *w != WriteBack::Donated).count();
     assert_eq!(copied, 0, "{text}");
-}
-
-/// `cargo test --release -- --ignored --nocapture time` prints the plans and their times.
-#[test]
-#[ignore = "a measurement"]
-fn time() {
-    for (name, options) in [
-        ("plain", Options { passes: graph::PassSelection::None, in_place: false, ..Options::default() }),
-        ("exact", Options { exact: true, ..Options::default() }),
-        ("full", Options::default()),
-    ] {
-        let start = Instant::now();
-        let (_, plan, text) = made(&options);
-        let took = start.elapsed();
-        let executable = Executable::new(plan).unwrap();
-        let args = data();
-        let mut times: Vec<f64> = (0..60)
-            .map(|_| {
-                let start = Instant::now();
-                executable.run(&args).unwrap();
-                start.elapsed().as_secs_f64() * 1e6
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!("{text}\n{name}: compiled in {took:?}, step {:.1} us (best {:.1})", times[30], times[0]);
-    }
 }

@@ -242,7 +242,8 @@ fn lower_backward(s: &mut Steps, scores_are_logarithms: bool) -> Result<()> {
 fn gradient(c: &VjpContext, backward: &'static crate::table::OpDef) -> Result<Gradients> {
     chain(c, |dy| {
         let (x, target) = (Arg::Tensor(c.input(0)?), Arg::Tensor(c.input(1)?));
-        bind1(backward, &[Arg::Tensor(dy), x, target, c.arg(2)?, c.host(3)?, c.host(4)?])
+        let how = if c.host(3)?.is_none() { Arg::Str("mean") } else { c.host(3)? };
+        bind1(backward, &[Arg::Tensor(dy), x, target, c.arg(2)?, how, c.host(4)?])
     })
 }
 

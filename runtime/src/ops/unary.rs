@@ -178,15 +178,15 @@ unary! {
     LOG10 log10 "log10(Tensor self) -> Tensor" to_float 10 (numbers: 0.25, 9.0) no_numbers
         |l| lower_unary(l, UnaryOp::Log10)
         => Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| dy.div(&c.input(0)?.mul(LN_10)?)));
-    /// Sine.
+    /// Sine of an angle in radians.
     SIN sin "sin(Tensor self) -> Tensor" to_float 15 (numbers: -3.0, 3.0) no_numbers
         |l| lower_unary(l, UnaryOp::Sin)
         => Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| dy.mul(&c.input(0)?.cos()?)));
-    /// Cosine.
+    /// Cosine of an angle in radians.
     COS cos "cos(Tensor self) -> Tensor" to_float 15 (numbers: -3.0, 3.0) no_numbers
         |l| lower_unary(l, UnaryOp::Cos)
         => Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| dy.mul(&c.input(0)?.sin()?.neg()?)));
-    /// Tangent.
+    /// Tangent of an angle in radians.
     TAN tan "tan(Tensor self) -> Tensor" to_float 20 (numbers: -1.2, 1.2) no_numbers
         |l| lower_unary(l, UnaryOp::Tan)
         => Vjp::Rule(Saves::OUTPUT, |c| chain(c, |dy| dy.mul(&c.output(0)?.square()?.add(1.0)?)));

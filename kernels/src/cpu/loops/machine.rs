@@ -414,7 +414,13 @@ impl<'c> Machine<'c> {
             let scalar = ROWS && self.width == 1;
             if !scalar && !copy && from.packed() && mover.widen.is_none() {
                 self.put(dst, from.at, 1);
-            } else if lines && !scalar && from.col_step == 1 && from.rows > 1 && mover.widen.is_none() {
+            } else if lines
+                && !scalar
+                && from.col_step == 1
+                && from.rows > 1
+                && from.row_step != 0
+                && mover.widen.is_none()
+            {
                 self.slots.add(dst as usize).write(Slot { ptr: from.at, step: 1, line: from.row_step });
             } else if scalar || from.constant() {
                 access::splat(mover, at, from.at);
