@@ -78,7 +78,7 @@ impl Digits {
         self.labels.is_empty()
     }
 
-    /// The images with these numbers as f32 [n, 784] in 0..=1, and their labels as i64 [n].
+    /// The images with these numbers as f32 `[n, 784]` in 0..=1, and their labels as i64 `[n]`.
     pub fn batch(&self, numbers: &[usize]) -> Result<(Tensor, Tensor)> {
         let mut images = Vec::with_capacity(numbers.len() * PIXELS);
         let mut labels = Vec::with_capacity(numbers.len());

@@ -20,7 +20,7 @@ impl Generator {
         Ok(Generator { state: Variable::with_trainable(&state, "random", false)? })
     }
 
-    /// The state for one draw (i64[2]: seed, offset); the next draw sees the next offset.
+    /// The state for one draw (two i64: seed, offset); the next draw sees the next offset.
     pub fn next(&self) -> Result<Tensor> {
         let state = self.state.read()?;
         let step = Tensor::from_slice(&[0i64, 1], &[2])?.to_device(state.device())?;
