@@ -98,7 +98,6 @@ const OPS: &[(&str, &str, &str)] = &[
     ("torch.floor", "floor", "input"),
     ("torch.ceil", "ceil", "input"),
     ("torch.trunc", "trunc", "input"),
-    ("torch.round", "round", "input"),
     ("torch.sqrt", "sqrt", "input"),
     ("torch.rsqrt", "rsqrt", "input"),
     ("torch.reciprocal", "reciprocal", "input"),
@@ -280,6 +279,9 @@ fn arange(c: &Call) -> Result<Vec<Tensor>> {
 }
 
 const FUNCTIONS: &[(&str, &str, Function)] = &[
+    ("torch.round", "input decimals", |c| {
+        one(c.tensor("input")?.round_decimals(c.int("decimals", 0)? as i32))
+    }),
     ("torch.nn.functional.softplus", "input beta threshold", |c| {
         one(c.tensor("input")?.softplus(c.float("beta", 1.0)?, c.float("threshold", 20.0)?))
     }),

@@ -6,14 +6,9 @@ use std::path::Path;
 
 /// Cases that differ from PyTorch, and why.
 const KNOWN: &[(&str, &str)] = &[
-    ("sign/4", "the sign of NaN is NaN here, 0 in PyTorch"),
-    ("round/9", "rounding to decimals is not there yet"),
-    ("floor_divide/15", "a float divided by zero is infinite here, NaN in PyTorch"),
     ("floor_divide/25", "an integer divided by zero gives 0 here, an error in PyTorch"),
     ("remainder/25", "an integer modulo zero gives 0 here, an error in PyTorch"),
     ("fmod/25", "an integer modulo zero gives 0 here, an error in PyTorch"),
-    ("pow/23", "an integer to a negative power follows the loop language here, an error in PyTorch"),
-    ("clamp/6", "where min exceeds max the gradient goes to the value here, nowhere in PyTorch"),
 ];
 
 fn check(name: &str) {

@@ -98,6 +98,8 @@ fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
             1
         }
         Some(Arg::Float(_)) => 2,
+        // A rule may refuse such a number (an integer to a negative power), and this path asks no rule.
+        Some(Arg::Int(n)) if *n < 0 && !first.dtype().is_float() => return None,
         Some(Arg::Int(_)) => 3,
         Some(Arg::Bool(_)) => 4,
         Some(_) => return None,

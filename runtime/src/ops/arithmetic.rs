@@ -10,7 +10,7 @@ use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::DType;
-use kernels::loops::BinaryOp;
+use kernels::loops::{BinaryOp, Node, UnaryOp};
 use smallvec::smallvec;
 
 /// The two operands, without factors and modes.
@@ -40,6 +40,38 @@ pub(crate) fn lower_binary(l: &mut Lowering, op: BinaryOp) -> Result<()> {
     let dtype = if number { l.dtype(0).accumulator() } else { l.dtype(0) };
     let (a, b) = (l.operand(0, dtype)?, l.operand(1, dtype)?);
     let y = l.region.binary(op, a, b);
+    finish(l, y);
+    Ok(())
+}
+
+/// Python's whole quotient of floats: the exact quotient rounded down, not the rounded quotient rounded down, so that
+/// 1 // 0.1 is 9. Infinite dividends give NaN; a divisor of 0 gives the quotient itself.
+pub(super) fn floor_quotient(f: &mut Formula, a: Node, b: Node) -> Node {
+    let (zero, one, half) = (f.number(0.0), f.number(1.0), f.number(0.5));
+    let plain = f.div(a, b);
+    let rest = f.region.binary(BinaryOp::Fmod, a, b);
+    let whole = f.sub(a, rest);
+    let quotient = f.div(whole, b);
+    let (below, falling) = (f.lt(rest, zero), f.lt(b, zero));
+    let (some, apart) = (f.ne(rest, zero), f.ne(below, falling));
+    let step = f.and(some, apart);
+    let lower = f.sub(quotient, one);
+    let quotient = f.select(step, lower, quotient);
+    let floor = f.region.unary(UnaryOp::Floor, quotient);
+    let gap = f.sub(quotient, floor);
+    let (near, up) = (f.gt(gap, half), f.add(floor, one));
+    let floor = f.select(near, up, floor);
+    let by_zero = f.eq(b, zero);
+    f.select(by_zero, plain, floor)
+}
+
+/// Whole division rounded down, of floats and integers.
+pub(super) fn lower_floor_divide(l: &mut Lowering) -> Result<()> {
+    if !l.dtype(0).is_float() {
+        return lower_binary(l, BinaryOp::FloorDiv);
+    }
+    let (a, b) = (wide(l, 0)?, wide(l, 1)?);
+    let y = floor_quotient(&mut Formula::of(l), a, b);
     finish(l, y);
     Ok(())
 }
@@ -251,7 +283,10 @@ ops! {
         }),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
-        lower: Lower::Map(|l| lower_binary(l, rounding(l.host(2)?)?)),
+        lower: Lower::Map(|l| match rounding(l.host(2)?)? {
+            BinaryOp::FloorDiv => lower_floor_divide(l),
+            op => lower_binary(l, op),
+        }),
         samples: |s| {
             nonzero(s);
             let d = s.dtype;
@@ -281,7 +316,7 @@ ops! {
         cost: cost::per_output::<1>,
         lower: Lower::Map(|l| {
             let x = l.input(0)?;
-            let y = l.region.unary(kernels::loops::UnaryOp::Neg, x);
+            let y = l.region.unary(UnaryOp::Neg, x);
             l.output(y);
             Ok(())
         }),

@@ -2,6 +2,7 @@
 
 use super::arithmetic::{
     binary_errors, binary_gradients, binary_samples, infer_broadcast, infer_broadcast_as, lower_binary,
+    lower_floor_divide,
 };
 use super::rules::{float_of, i64s};
 use crate::door::bind1;
@@ -139,7 +140,7 @@ ops! {
         vjp: Vjp::None("whole division is a step function; torch defines none either (use div with rounding_mode)"),
         effect: Effect::Pure,
         cost: cost::per_output::<2>,
-        lower: Lower::Map(|l| lower_binary(l, BinaryOp::FloorDiv)),
+        lower: Lower::Map(lower_floor_divide),
         samples: divisors,
         errors: number_errors,
     }

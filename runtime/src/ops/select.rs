@@ -97,18 +97,18 @@ fn clamp_gradients(c: &VjpContext) -> Result<Gradients> {
     let x_arg = Arg::Tensor(x);
     let mut out = Gradients::new();
     out.push(wanted(c, 0, || {
-        let mut outside: Option<Tensor> = None;
-        for (op, bound) in [(&super::LT, low), (&super::GT, high)] {
+        let mut inside: Option<Tensor> = None;
+        for (op, bound) in [(&super::GE, low), (&super::LE, high)] {
             if let Some(bound) = bound {
-                let beyond = compare(op, x_arg, bound)?;
-                outside = Some(match outside {
-                    Some(before) => before.logical_or(&beyond)?,
-                    None => beyond,
+                let within = compare(op, x_arg, bound)?;
+                inside = Some(match inside {
+                    Some(before) => before.logical_and(&within)?,
+                    None => within,
                 });
             }
         }
-        match outside {
-            Some(outside) => unbroadcast(c, 0, dy.masked_fill(&outside, 0.0)?),
+        match inside {
+            Some(inside) => unbroadcast(c, 0, inside.select_where(dy, 0.0)?),
             None => Ok(dy.clone()),
         }
     })?);

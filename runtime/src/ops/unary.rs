@@ -25,6 +25,21 @@ fn lower_rounding(l: &mut Lowering, op: UnaryOp) -> Result<()> {
     Ok(())
 }
 
+/// Bools are their own sign. Comparing leaves 0 for NaN, which the instruction keeps.
+fn lower_sign(l: &mut Lowering) -> Result<()> {
+    let (x, dtype) = (l.input(0)?, l.dtype(0));
+    if dtype == DType::Bool {
+        l.output(x);
+        return Ok(());
+    }
+    let sign = l.region.unary(UnaryOp::Sign, x);
+    let zero = l.region.constant(0i64, dtype);
+    let number = l.region.binary(BinaryOp::Eq, x, x);
+    let y = if dtype.is_float() { l.region.select(number, sign, zero) } else { sign };
+    l.output(y);
+    Ok(())
+}
+
 /// A test of the operand in its own type.
 fn lower_test(
     l: &mut Lowering,
@@ -109,9 +124,9 @@ unary! {
     ABS abs "abs(Tensor self) -> Tensor" same_number 1 (numbers: -3.0, 3.0) no_bools
         |l| lower_unary(l, UnaryOp::Abs)
         => Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| dy.mul(&c.input(0)?.sign()?)));
-    /// -1, 0 or 1 with the operand's sign; NaN for NaN.
+    /// -1, 0 or 1 with the operand's sign; 0 for what is not a number (torch).
     SIGN sign "sign(Tensor self) -> Tensor" same 1 (any: -3.0, 3.0) no_numbers
-        |l| if l.dtype(0) == DType::Bool { lower_rounding(l, UnaryOp::Sign) } else { lower_unary(l, UnaryOp::Sign) }
+        lower_sign
         => Vjp::Zero;
     /// Largest integer that is not above the element.
     FLOOR floor "floor(Tensor self) -> Tensor" same_number 1 (numbers: -3.0, 3.0) no_bools
@@ -251,4 +266,16 @@ unary! {
             }
         })
         => Vjp::Zero;
+}
+
+impl Tensor {
+    /// Rounded to a number of decimal places, ties to even; negative ones round to tens, hundreds and so on.
+    #[track_caller]
+    pub fn round_decimals(&self, decimals: i32) -> Result<Tensor> {
+        match decimals {
+            0 => self.round(),
+            d if d > 0 => self.mul(10f64.powi(d))?.round()?.div(10f64.powi(d)),
+            d => self.div(10f64.powi(-d))?.round()?.mul(10f64.powi(-d)),
+        }
+    }
 }
