@@ -89,7 +89,7 @@ fn bound<'a>(c: &VjpContext<'a>, i: usize) -> Result<Option<Arg<'a>>> {
     Ok((!arg.is_none()).then_some(arg))
 }
 
-/// The operand keeps its gradient inside the bounds and on them; a bound gets it where it is the result (torch).
+/// The operand keeps its gradient strictly between the bounds; a bound gets it where it is the result (torch).
 fn clamp_gradients(c: &VjpContext) -> Result<Gradients> {
     let (dy, x) = (c.dy()?, c.input(0)?);
     let (low, high) = (bound(c, 1)?, bound(c, 2)?);
@@ -98,7 +98,7 @@ fn clamp_gradients(c: &VjpContext) -> Result<Gradients> {
     let mut out = Gradients::new();
     out.push(wanted(c, 0, || {
         let mut inside: Option<Tensor> = None;
-        for (op, bound) in [(&super::GE, low), (&super::LE, high)] {
+        for (op, bound) in [(&super::GT, low), (&super::LT, high)] {
             if let Some(bound) = bound {
                 let within = compare(op, x_arg, bound)?;
                 inside = Some(match inside {
