@@ -1,6 +1,6 @@
 //! Walking the dynamic graph back: `backward`, which adds to the `.grad` of leaves, and `grad`, which returns gradients.
 
-use crate::engine::{ResidualSource, history};
+use crate::engine::{ResidualSource, history, needs_of};
 use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
 use crate::saved::{freed_error, values};
 use runtime::door;
@@ -335,7 +335,9 @@ impl Recorded for Step<'_> {
             Rule::Op(op) => self.op_vjp(op, needs, cotangents),
             Rule::Call(callable, sources) => {
                 let (args, residuals) = self.call_operands(sources)?;
-                callable.clone().vjp(&args, &residuals, cotangents).map(|g| g.into_iter().collect())
+                // What the call was told when it was recorded, whoever asks now.
+                let kept = needs_of(&node.edges);
+                callable.clone().vjp_for(&args, &residuals, cotangents, kept).map(|g| g.into_iter().collect())
             }
             Rule::Part(region) => region.part_gradient(&whole(cotangents)?).map(|g| smallvec![Some(g)]),
             Rule::Splice(region) => region.splice_gradients(&whole(cotangents)?, needs),

@@ -120,9 +120,10 @@ impl Interpreter for Engine {
     }
 
     fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
-        let (mut outputs, residuals) = callable.run_with_residuals(args)?;
         let edges: Edges = args.iter().map(history).collect();
-        if needs_of(&edges) == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
+        let needs = needs_of(&edges);
+        let (mut outputs, residuals) = callable.run_for_gradient(args, needs)?;
+        if needs == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
             return Ok(outputs);
         }
         for output in &mut outputs {

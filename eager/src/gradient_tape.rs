@@ -354,7 +354,10 @@ impl Recorded for Visit<'_, '_> {
                     .iter()
                     .filter_map(|v| if let runtime::Value::Tensor(t) = v { Some(t.clone()) } else { None })
                     .collect();
-                callable.clone().vjp(&args, residuals, cotangents).map(|g| g.into_iter().collect())
+                // What the call was told when it was recorded, whoever asks now.
+                let kept = entry.operands.iter().enumerate();
+                let kept = kept.fold(0, |n, (i, from)| n | (from.is_some() as u64) << i.min(63));
+                callable.clone().vjp_for(&args, residuals, cotangents, kept).map(|g| g.into_iter().collect())
             }),
         }
         .map_err(|e: Error| e.at(entry.origin))?;

@@ -172,6 +172,13 @@ impl Tape {
         }));
     }
 
+    /// Bit i: a gradient may be asked for tensor i (bit 63: for one from 63 on).
+    fn needs(&self, tensors: &[Tensor]) -> u64 {
+        let state = self.state();
+        let each = tensors.iter().enumerate();
+        each.fold(0, |n, (i, t)| n | (state.known.contains_key(&t.id()) as u64) << i.min(63))
+    }
+
     fn knows(&self, tensors: &[Tensor]) -> bool {
         let state = self.state();
         tensors.iter().any(|t| state.known.contains_key(&t.id()))
@@ -242,14 +249,15 @@ impl Interpreter for Tape {
         if self.paused() || !self.knows(args) {
             return door::call(callable, args, origin);
         }
+        let needs = self.needs(args);
         let (outputs, residuals) = if door::in_scope() {
-            let augmented = Arc::new(Augmented { inner: callable.clone(), outputs: OnceLock::new() });
+            let augmented = Arc::new(Augmented { inner: callable.clone(), outputs: OnceLock::new(), needs });
             let mut all = door::call(&(augmented.clone() as Arc<dyn Callable>), args, origin)?;
             let count = augmented.outputs.get().copied().unwrap_or(all.len());
             let residuals: Residuals = all.drain(count..).collect();
             (all, residuals)
         } else {
-            callable.run_with_residuals(args)?
+            callable.run_for_gradient(args, needs)?
         };
         let given: SmallVec<[Arg; 4]> = args.iter().map(Arg::Tensor).collect();
         // A result that is an argument would be its own predecessor.
@@ -267,6 +275,8 @@ impl Interpreter for Tape {
 struct Augmented {
     inner: Arc<dyn Callable>,
     outputs: OnceLock<usize>,
+    /// What the inner tape may ask for.
+    needs: u64,
 }
 
 impl Callable for Augmented {
@@ -279,14 +289,14 @@ impl Callable for Augmented {
     }
 
     fn run(&self, args: &[Tensor]) -> Result<Outputs> {
-        let (mut outputs, residuals) = self.inner.run_with_residuals(args)?;
+        let (mut outputs, residuals) = self.inner.run_for_gradient(args, self.needs)?;
         self.outputs.get_or_init(|| outputs.len());
         outputs.extend(residuals);
         Ok(outputs)
     }
 
     fn run_with_residuals(&self, args: &[Tensor]) -> Result<(Outputs, Residuals)> {
-        let (mut outputs, residuals) = self.inner.run_with_residuals(args)?;
+        let (mut outputs, residuals) = self.inner.run_for_gradient(args, self.needs)?;
         self.outputs.get_or_init(|| outputs.len());
         outputs.extend(
             residuals.iter().map(|r| if args.iter().any(|a| a.same(r)) { r.clone() } else { r.alias() }),
@@ -307,6 +317,6 @@ impl Callable for Augmented {
                 "the call keeps values of its inside for its backward, and these cannot be differentiated again",
             ));
         }
-        self.inner.clone().vjp(args, residuals, outer)
+        self.inner.clone().vjp_for(args, residuals, outer, self.needs)
     }
 }

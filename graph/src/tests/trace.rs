@@ -232,3 +232,42 @@ fn escaped_tensors_are_reported() {
     assert_eq!(error.op(), Some("add"));
     assert_eq!(DType::F32.name(), "f32");
 }
+
+#[test]
+fn any_view_can_be_written_through() {
+    let add = |t: &Tensor| in_place(&runtime::ops::ADD, &[Arg::Tensor(t), Arg::Float(100.0)]);
+    views_agree(&[4, 6], |x| {
+        let columns = x.slice(1, Some(1), None, 2)?;
+        add(&columns)?;
+        let column = columns.select(1, 0)?;
+        add(&column)?;
+        Ok(vec![columns, column])
+    });
+    views_agree(&[4, 4], |x| {
+        let diagonal =
+            door::bind1(&runtime::ops::DIAGONAL, &[Arg::Tensor(x), Arg::Int(1), Arg::Int(0), Arg::Int(1)])?;
+        add(&diagonal)?;
+        Ok(vec![diagonal])
+    });
+    let error = staged(&[vector(&[1.0, 2.0])], |a| {
+        let wide = door::bind1(&runtime::ops::EXPAND, &[Arg::Tensor(&a[0]), Arg::Ints(&[3, 2])])?;
+        add(&wide)?;
+        Ok(vec![])
+    })
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InPlace);
+}
+
+#[test]
+fn captures_that_share_memory_are_refused_when_one_is_written() {
+    let w = vector(&[1.0, 2.0, 3.0]);
+    let part = w.slice(0, Some(1), None, 1).unwrap();
+    let error = staged(&[], |_| {
+        let seen = part.add(1.0)?;
+        in_place(&runtime::ops::ADD, &[Arg::Tensor(&w), Arg::Float(1.0)])?;
+        Ok(vec![seen])
+    })
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Trace);
+    assert!(error.message().contains("shares its memory"));
+}

@@ -13,6 +13,7 @@
 mod branch;
 mod cells;
 mod scatter;
+mod state;
 mod tracer;
 
 pub use branch::{cond, while_loop};

@@ -4,7 +4,7 @@
 //! rearrangement of all elements is undone; a run of consecutive elements is put between the elements before and after
 //! it; anything else is placed through a constant table of positions.
 
-use super::tracer::State;
+use super::state::State;
 use crate::ir::{Operand, ValueId};
 use kernels::{Layout, Scalar};
 use runtime::error::{Error, ErrorKind, Origin, Result};
@@ -106,10 +106,8 @@ fn table(
     let from = Tensor::from_slice(&from, &[total])?.to_device(device)?;
     let (covered, from) = (state.constant(covered, origin), state.constant(from, origin));
     let flat = state.emit1(&ops::RESHAPE, vec![Operand::Value(new), ints([layout.numel()])], origin)?;
-    let select = runtime::table::find("index_select").ok_or_else(|| {
-        Error::new(ErrorKind::Trace, "this view cannot be written through while tracing").at(origin)
-    })?;
-    let placed = state.emit1(select, vec![Operand::Value(flat), int(0), Operand::Value(from)], origin)?;
+    let placed =
+        state.emit1(&ops::INDEX_SELECT, vec![Operand::Value(flat), int(0), Operand::Value(from)], origin)?;
     let placed =
         state.emit1(&ops::RESHAPE, vec![Operand::Value(placed), ints(dims.iter().copied())], origin)?;
     state.emit1(

@@ -1,11 +1,9 @@
 //! The tracer: an interpreter of the door that adds nodes instead of computing.
 
-use super::cells::{Cell, Place, View, hosts, view_layout};
-use super::scatter::scatter;
+use super::cells::{Cell, View, hosts, view_layout};
+use super::state::State;
 use super::{Frozen, Recording, Source, Spec, Warning};
 use crate::build::Builder;
-use crate::host::Item;
-use crate::interpret::Operands;
 use crate::ir::{InputRole, NodeKind, Operand, Type, ValueId};
 use kernels::Layout;
 use runtime::callable::Callable;
@@ -19,7 +17,6 @@ use runtime::tensor::{Payload, Tensor, Traced};
 use runtime::value::{Arg, Host};
 use runtime::variable::Variable;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -66,38 +63,15 @@ pub struct Tracer {
     state: Mutex<State>,
 }
 
-/// What a tracer has recorded so far.
-pub(super) struct State {
-    pub(super) builder: Builder,
-    mode: Mode,
-    pub(super) cells: Vec<Cell>,
-    /// Cell of each input; the input's own value is its parameter.
-    inputs: Vec<(u32, Source)>,
-    places: HashMap<Place, u32>,
-    variables: HashMap<u64, u32>,
-    examples: HashMap<ValueId, Tensor>,
-    warnings: Vec<Warning>,
-}
-
 impl Tracer {
     /// A tracer with an empty graph.
     pub fn new(name: &str, mode: Mode) -> Arc<Tracer> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let state = State {
-            builder: Builder::new(name),
-            mode,
-            cells: Vec::new(),
-            inputs: Vec::new(),
-            places: HashMap::new(),
-            variables: HashMap::new(),
-            examples: HashMap::new(),
-            warnings: Vec::new(),
-        };
         Arc::new_cyclic(|me| Tracer {
             id: NEXT.fetch_add(1, Relaxed),
             mode,
             me: me.clone(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(name, mode)),
         })
     }
 
@@ -180,8 +154,8 @@ impl Tracer {
             Payload::Traced(traced) if !ACTIVE.with_borrow(|a| a.iter().any(|t| t.id == traced.tracer)) => {
                 Err(runtime::tensor::escaped(traced))
             }
-            Payload::Traced(_) => Ok(state.capture(tensor, tensor.id() as usize)),
-            Payload::Storage(storage) => Ok(state.capture(tensor, Arc::as_ptr(storage) as usize)),
+            Payload::Traced(_) => state.capture(tensor, tensor.id() as usize),
+            Payload::Storage(storage) => state.capture(tensor, Arc::as_ptr(storage) as usize),
         }
     }
 
@@ -272,173 +246,6 @@ impl Finished {
                 self.write_backs.push((i, self.values.len()));
                 self.values.push(last);
             }
-        }
-    }
-}
-
-impl State {
-    fn input(
-        &mut self,
-        ty: &TensorType,
-        device: DeviceId,
-        layout: Layout,
-        source: Source,
-        name: &str,
-        example: Option<Tensor>,
-    ) -> u32 {
-        let role = match source {
-            Source::Argument(_) => InputRole::Argument,
-            Source::Tensor(_) | Source::Variable(_) => InputRole::Captured,
-        };
-        let value = self.builder.input(Type::Tensor(ty.clone()), role, name);
-        if let Some(example) = example {
-            self.examples.insert(value, example);
-        }
-        let cell = self.new_cell(Cell { value, version: 0, view: None, dtype: ty.dtype, layout, device });
-        self.inputs.push((cell, source));
-        cell
-    }
-
-    fn new_cell(&mut self, cell: Cell) -> u32 {
-        self.cells.push(cell);
-        self.cells.len() as u32 - 1
-    }
-
-    /// Cell and parameter of each input.
-    pub(super) fn captures(&self) -> Vec<(u32, ValueId)> {
-        let params = self.builder.graph().params();
-        self.inputs.iter().zip(params).map(|((cell, _), &param)| (*cell, param)).collect()
-    }
-
-    /// The input for a tensor of the surroundings.
-    fn capture(&mut self, tensor: &Tensor, storage: usize) -> u32 {
-        let layout = tensor.layout();
-        let place = Place {
-            storage,
-            offset: layout.offset,
-            shape: layout.shape.to_vec(),
-            strides: layout.strides.to_vec(),
-            dtype: tensor.dtype(),
-        };
-        if let Some(&cell) = self.places.get(&place) {
-            return cell;
-        }
-        let example = (self.mode == Mode::Along).then(|| tensor.clone());
-        let ty = tensor.tensor_type();
-        let source = Source::Tensor(tensor.clone());
-        let cell = self.input(&ty, tensor.device(), layout.clone(), source, "", example);
-        self.places.insert(place, cell);
-        cell
-    }
-
-    /// The present value of a cell; a view of a base that was written is taken anew.
-    pub(super) fn read(&mut self, cell: u32) -> Result<ValueId> {
-        // From the cell down to its base, then back up.
-        let mut chain = vec![cell];
-        while let Some(view) = &self.cells[chain[chain.len() - 1] as usize].view {
-            chain.push(view.base);
-        }
-        for &at in chain.iter().rev() {
-            let Some(view) = self.cells[at as usize].view.clone() else { continue };
-            let base = &self.cells[view.base as usize];
-            let (value, version) = (base.value, base.version);
-            if view.seen != version {
-                let value = self.emit1(view.op, view.operands(value), view.origin)?;
-                let cell = &mut self.cells[at as usize];
-                cell.value = value;
-                cell.version += 1;
-                cell.view = Some(View { seen: version, ..view });
-            }
-        }
-        Ok(self.cells[cell as usize].value)
-    }
-
-    /// Gives a cell another value, and the cells that it looks at.
-    pub(super) fn write(&mut self, cell: u32, value: ValueId, origin: Origin) -> Result<()> {
-        let (mut at, mut value) = (cell, value);
-        loop {
-            let written = &mut self.cells[at as usize];
-            written.value = value;
-            written.version += 1;
-            let Some(view) = written.view.clone() else { return self.alone(at, origin) };
-            let shape = written.layout.shape.clone();
-            let base = &self.cells[view.base as usize];
-            let (old, dims, dtype, version) =
-                (base.value, base.layout.shape.clone(), base.dtype, base.version);
-            let layout = view
-                .layout(dtype, &Layout::contiguous(&dims), &shape)
-                .ok_or_else(|| Error::internal("a dense tensor has no such view").in_op(view.op.name))?;
-            value = scatter(self, old, &dims, &layout, value, origin)?;
-            // The base's version is about to grow by one; this view has already seen it.
-            self.cells[at as usize].view = Some(View { seen: version + 1, ..view.clone() });
-            at = view.base;
-        }
-    }
-
-    /// A written capture must not share its memory with another capture: what that one would see is not tracked.
-    fn alone(&self, cell: u32, origin: Origin) -> Result<()> {
-        let place = |c: u32| self.places.iter().find(|(_, at)| **at == c).map(|(p, _)| p.storage);
-        let Some(storage) = place(cell) else { return Ok(()) };
-        if self.places.iter().any(|(p, &other)| p.storage == storage && other != cell) {
-            return Err(Error::new(
-                ErrorKind::Trace,
-                "a captured tensor is written that shares its memory with another captured tensor",
-            )
-            .at(origin)
-            .hint("make the view inside the traced function"));
-        }
-        Ok(())
-    }
-
-    /// Adds an op; along an example, the op also runs.
-    fn emit(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<Vec<ValueId>> {
-        let example = match self.mode {
-            Mode::Along => {
-                let example = |v| self.examples.get(&v).cloned().map(Item::Tensor);
-                let held = Operands::of(&operands, |v| {
-                    example(v).ok_or_else(|| Error::internal("a value without example"))
-                })?;
-                Some(door::bind(op, &held.args(), origin)?)
-            }
-            Mode::Staged => None,
-        };
-        let outputs = self.builder.op(op, operands, Some(origin))?;
-        if let Some(example) = example {
-            self.examples.extend(outputs.iter().copied().zip(example));
-        }
-        Ok(outputs)
-    }
-
-    pub(super) fn emit1(
-        &mut self,
-        op: &'static OpDef,
-        operands: Vec<Operand>,
-        origin: Origin,
-    ) -> Result<ValueId> {
-        let outputs = self.emit(op, operands, origin)?;
-        outputs.first().copied().ok_or_else(|| Error::internal("no output").in_op(op.name))
-    }
-
-    pub(super) fn constant(&mut self, tensor: Tensor, origin: Origin) -> ValueId {
-        let value = self.builder.constant(tensor.clone(), Some(origin));
-        if self.mode == Mode::Along {
-            self.examples.insert(value, tensor);
-        }
-        value
-    }
-
-    /// The device of a value, as far as cells tell; constants go there.
-    pub(super) fn device_of(&self, value: ValueId) -> DeviceId {
-        self.cells.iter().rev().find(|c| c.value == value).map_or(DeviceId::Cpu, |c| c.device)
-    }
-
-    fn device(&self, cells: impl IntoIterator<Item = u32>, args: &[Arg]) -> Result<DeviceId> {
-        if let Some(cell) = cells.into_iter().next() {
-            return Ok(self.cells[cell as usize].device);
-        }
-        match args.last() {
-            Some(Arg::Str(name)) => DeviceId::parse(name),
-            _ => Ok(DeviceId::Cpu),
         }
     }
 }
