@@ -94,6 +94,12 @@ unsafe fn tile<V: Vector, const R: usize, const UNROLL: usize>(
 ) {
     // SAFETY: the caller vouches for R rows and k columns of a, k rows of b, R rows of c, and for the instructions.
     unsafe {
+        // The result is not read before the loop has ended; by then it is there.
+        for i in 0..R {
+            let to = c.wrapping_offset(i as isize * c_row);
+            V::prefetch(to);
+            V::prefetch(to.wrapping_add(2 * V::LANES - 1));
+        }
         let mut sums = [[V::splat(V::Item::ZERO); 2]; R];
         macro_rules! step {
             ($sums:ident) => {

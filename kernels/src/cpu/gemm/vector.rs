@@ -48,6 +48,8 @@ pub(super) trait Vector: Copy {
     unsafe fn load(from: *const Self::Item) -> Self;
     /// Stores to memory.
     unsafe fn store(self, to: *mut Self::Item);
+    /// Asks for a line of memory that will be needed soon; any address will do.
+    unsafe fn prefetch(from: *const Self::Item);
     /// The same number in every lane.
     unsafe fn splat(item: Self::Item) -> Self;
     /// self * b + c in each lane.
@@ -73,6 +75,8 @@ impl<T: Number, const N: usize> Vector for Plain<T, N> {
         // SAFETY: by the trait's contract.
         unsafe { to.cast::<[T; N]>().write_unaligned(self.0) }
     }
+    #[inline(always)]
+    unsafe fn prefetch(_: *const T) {}
     #[inline(always)]
     unsafe fn splat(item: T) -> Self {
         Plain([item; N])
@@ -108,6 +112,11 @@ macro_rules! registers {
             unsafe fn store(self, to: *mut $item) {
                 // SAFETY: by the trait's contract.
                 unsafe { $store(to, self) }
+            }
+            #[inline(always)]
+            unsafe fn prefetch(from: *const $item) {
+                // SAFETY: a prefetch cannot fail.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
             }
             #[inline(always)]
             unsafe fn splat(item: $item) -> Self {
