@@ -5,6 +5,7 @@ use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
 use crate::saved::{freed_error, values};
 use runtime::door;
 use runtime::error::{Error, Result};
+use runtime::hash::NumberMap;
 use runtime::ops;
 use runtime::reverse::{self, Cotangents, Recorded};
 use runtime::table::{Gradients, OpDef, Vjp, VjpContext};
@@ -181,7 +182,7 @@ struct Walk {
     retain_graph: bool,
     /// Numbers of the nodes and leaves on the way to the targets; `None` where every leaf is one.
     wanted: Option<HashSet<u64>>,
-    leaves: RefCell<HashMap<u64, Arc<Leaf>>>,
+    leaves: RefCell<NumberMap<Arc<Leaf>>>,
 }
 
 /// Gradients that a walk brought to its targets.
@@ -377,7 +378,7 @@ impl Step<'_> {
             Vjp::Zero => return Ok(SmallVec::from_elem(None, node.edges.len())),
             Vjp::None(why) => return Err(op.no_gradient(why)),
         };
-        let all = crate::engine::needs_of(&node.edges);
+        let all = needs_of(&node.edges);
         let create_graph = self.walk.create_graph;
         let kept = node.kept();
         let args = values(

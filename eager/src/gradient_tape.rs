@@ -4,6 +4,7 @@ use crate::backward::full_like;
 use crate::tape::{Entry, From, Rule, Tape, tensor_key, variable_key};
 use runtime::door::{self, Scope};
 use runtime::error::{Error, Origin, Result};
+use runtime::hash::NumberMap;
 use runtime::reverse::{self, Cotangents, Edge, Recorded};
 use runtime::table::{Gradients, Vjp, VjpContext};
 use runtime::{Tensor, Variable};
@@ -234,7 +235,7 @@ impl GradientTape {
     }
 
     /// What has been recorded: taken from a tape for one gradient, which ends; copied from a persistent one.
-    fn recorded(&self) -> Result<(Vec<Arc<Entry>>, HashMap<u64, From>)> {
+    fn recorded(&self) -> Result<(Vec<Arc<Entry>>, NumberMap<From>)> {
         if self.tape.persistent {
             let state = self.tape.state();
             return Ok((state.entries.clone(), state.known.clone()));

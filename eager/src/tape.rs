@@ -6,11 +6,12 @@
 use runtime::callable::{ArgGradients, Callable, Residuals};
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::hash::NumberMap;
 use runtime::infer::{TensorType, Types};
 use runtime::table::{Effect, OpDef, Saves, Vjp};
 use runtime::{Arg, Host, Tensor, Value, Variable};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -97,7 +98,7 @@ fn tensors(value: &Value) -> &[Tensor] {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) entries: Vec<Arc<Entry>>,
-    pub(crate) known: HashMap<u64, From>,
+    pub(crate) known: NumberMap<From>,
     /// Variables that were watched by name.
     pub(crate) variables: HashSet<u64>,
     /// A gradient was taken and the tape is not persistent.

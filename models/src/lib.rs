@@ -4,6 +4,7 @@
 
 pub mod generate;
 pub mod mnist;
+pub mod nn;
 pub mod optim;
 pub mod workloads;
 

@@ -9,6 +9,7 @@ pub mod cuda;
 pub mod device;
 pub mod door;
 pub mod error;
+pub mod hash;
 pub mod infer;
 pub mod lower;
 pub mod null;

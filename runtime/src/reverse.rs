@@ -5,9 +5,10 @@
 //! operations does not recurse.
 
 use crate::error::Result;
+use crate::hash::NumberMap;
 use crate::tensor::Tensor;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 /// Cotangents of the outputs of one record; `None` is zero.
 pub type Cotangents = SmallVec<[Option<Tensor>; 1]>;
@@ -44,6 +45,31 @@ fn accumulate(slot: &mut Option<Tensor>, contribution: Tensor) -> Result<()> {
     Ok(())
 }
 
+/// Records that have received a contribution, in ascending order of their numbers, with their cotangents.
+///
+/// A walk delivers mostly near the young end (operands were made just before their use) or, where a program went level by
+/// level, at the old end; a deque inserts at either for the price of a move.
+struct Pending<R>(VecDeque<(u64, R, Cotangents)>);
+
+impl<R: Recorded> Pending<R> {
+    /// The cotangents of a record.
+    fn of(&mut self, record: R) -> &mut Cotangents {
+        let number = record.number();
+        let at = match self.0.back() {
+            None => Err(0),
+            Some((youngest, ..)) if *youngest < number => Err(self.0.len()),
+            Some(_) => self.0.binary_search_by_key(&number, |(n, ..)| *n),
+        };
+        let at = at.unwrap_or_else(|at| {
+            let mut empty = Cotangents::new();
+            empty.resize(record.outputs(), None);
+            self.0.insert(at, (number, record, empty));
+            at
+        });
+        &mut self.0[at].2
+    }
+}
+
 /// Walks from the roots (record, output, cotangent) to the leaves. Returns the gradient of every leaf reached, by key.
 ///
 /// `visit` is called with each record and its complete cotangents before its rule runs and may replace them (hooks).
@@ -51,24 +77,17 @@ pub fn walk<R: Recorded>(
     roots: impl IntoIterator<Item = (Edge<R>, Tensor)>,
     mut visit: impl FnMut(&R, &mut Cotangents) -> Result<()>,
 ) -> Result<HashMap<u64, Tensor>> {
-    let mut pending: BTreeMap<u64, (R, Cotangents)> = BTreeMap::new();
-    let mut leaves: HashMap<u64, Option<Tensor>> = HashMap::new();
-    let mut deliver =
-        |pending: &mut BTreeMap<u64, (R, Cotangents)>, edge: Edge<R>, gradient: Tensor| match edge {
-            Edge::None => Ok(()),
-            Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
-            Edge::Record(record, output) => {
-                let (_, cotangents) = pending.entry(record.number()).or_insert_with(|| {
-                    let empty = SmallVec::from_elem(None, record.outputs());
-                    (record, empty)
-                });
-                accumulate(&mut cotangents[output as usize], gradient)
-            }
-        };
+    let mut pending: Pending<R> = Pending(VecDeque::new());
+    let mut leaves: NumberMap<Option<Tensor>> = NumberMap::default();
+    let mut deliver = |pending: &mut Pending<R>, edge: Edge<R>, gradient: Tensor| match edge {
+        Edge::None => Ok(()),
+        Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
+        Edge::Record(record, output) => accumulate(&mut pending.of(record)[output as usize], gradient),
+    };
     for (edge, cotangent) in roots {
         deliver(&mut pending, edge, cotangent)?;
     }
-    while let Some((_, (record, mut cotangents))) = pending.pop_last() {
+    while let Some((_, record, mut cotangents)) = pending.0.pop_back() {
         visit(&record, &mut cotangents)?;
         let gradients = record.vjp(&cotangents)?;
         for (edge, gradient) in record.edges().into_iter().zip(gradients) {

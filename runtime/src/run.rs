@@ -6,6 +6,7 @@
 use crate::device::{self, DeviceId, LoopKernel, Space, Work};
 use crate::door::Outputs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hash::WordHasher;
 use crate::infer::{Infer, InferArg, TensorType, Types};
 use crate::lower::{self, Kernel, LowerArg, Lowered, ParamSource, Slot, Step};
 use crate::profile::{self, Bucket};
@@ -324,29 +325,6 @@ unsafe fn launch_step(
 
 /// Words that decide what an op lowers to.
 type Key = SmallVec<[u64; 48]>;
-
-/// FxHash-like: keys are short and trusted.
-#[derive(Default)]
-struct WordHasher(u64);
-
-impl std::hash::Hasher for WordHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-}
 
 thread_local! {
     static LOWERED: RefCell<HashMap<Key, Rc<Lowered>, BuildHasherDefault<WordHasher>>> = RefCell::default();
