@@ -18,6 +18,7 @@ mod lex;
 pub mod options;
 pub mod parse;
 pub mod passes;
+pub mod picture;
 pub mod plan;
 pub mod print;
 pub mod rewrite;

@@ -34,6 +34,10 @@ impl Sketch {
         self.builder.op1(op, operands, None).unwrap()
     }
 
+    pub(crate) fn named(&mut self, op: &str, values: &[ValueId], host: &[Host]) -> ValueId {
+        self.op(runtime::table::find(op).unwrap(), values, host)
+    }
+
     pub(crate) fn add(&mut self, a: ValueId, b: ValueId) -> ValueId {
         self.op(&ops::ADD, &[a, b], &[])
     }

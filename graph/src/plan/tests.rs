@@ -198,3 +198,89 @@ fn dynamic_plans_use_live_memory_only() {
         }
     }
 }
+
+const BRANCH: &str = "\
+graph branch(%x: f32[4], state %w: f32[4]) {
+  %s: f32[] = sum(%x)
+  %c: bool[] = gt(%s, 0)
+  %y: f32[4], %z: f32[4] = if(%c)
+  { ()
+    %a: f32[4] = neg(%x)
+    %b: f32[4] = mul(%a, %w)
+    yield %a, %b
+  }
+  { ()
+    %d: f32[4] = add(%w, %x)
+    yield %d, %x
+  }
+  %n: f32[4] = mul(%w, 0.5)
+  return %y, %z, %n into %w
+}
+";
+
+/// Halves x while its sum is above one; w and x change places at each turn, so carried values are moved as if at once.
+const LOOP: &str = "\
+graph repeat(%x: f32[4], state %w: f32[4]) {
+  %a: f32[4], %b: f32[4] = while(%x, %w)
+  { (%p: f32[4], %q: f32[4])
+    %m: f32[4] = mul(%p, %p)
+    %s: f32[] = sum(%m)
+    %c: bool[] = gt(%s, 0.1)
+    yield %c
+  }
+  { (%p2: f32[4], %q2: f32[4])
+    %h: f32[4] = mul(%q2, 0.5)
+    yield %h, %p2
+  }
+  %r: f32[4] = add(%a, %w)
+  return %r, %b into %w
+}
+";
+
+#[test]
+fn branches_and_loops_have_the_bits_of_the_oracle() {
+    for text in [BRANCH, LOOP] {
+        let graph = crate::parse(text).unwrap();
+        for seed in 0..8 {
+            for options in every_option() {
+                places_are_apart(&agrees(&graph, &options, seed));
+                let (optimised, _) = crate::optimize(graph.clone(), &options).unwrap();
+                places_are_apart(&agrees(&optimised, &options, seed));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_adds_its_bias_and_cuts_below_zero_on_the_way_out() {
+    let mut s = Sketch::new();
+    let (x, w, b) = (s.argument(&[6, 5]), s.argument(&[5, 7]), s.argument(&[7]));
+    let m = s.matmul(x, w);
+    let m = s.add(b, m);
+    let y = s.op(&runtime::ops::RELU, &[m], &[]);
+    let graph = s.finish(&[y], &[]);
+    let (fused, _) = crate::optimize(graph.clone(), &Options::default()).unwrap();
+    let plan = agrees(&fused, &Options::default(), 1);
+    assert_eq!(plan.launches(), 1, "{plan}");
+
+    // A strided bias, and a product that somebody else reads too.
+    let mut s = Sketch::new();
+    let (x, w, wide) = (s.argument(&[6, 5]), s.argument(&[5, 4]), s.argument(&[4, 3]));
+    let bias = s.named("select", &[wide], &[int(1), int(2)]);
+    let m = s.matmul(x, w);
+    let y = s.add(m, bias);
+    let z = s.neg(m);
+    let graph = s.finish(&[y, z], &[]);
+    agrees(&graph, &Options::default(), 2);
+    let mut s = Sketch::new();
+    let (x, w, wide) = (s.argument(&[6, 5]), s.argument(&[5, 4]), s.argument(&[4, 3]));
+    let bias = s.named("select", &[wide], &[int(1), int(2)]);
+    let m = s.matmul(x, w);
+    let y = s.add(m, bias);
+    let graph = s.finish(&[y], &[]);
+    assert_eq!(agrees(&graph, &Options::default(), 3).launches(), 2);
+}
+
+fn int(v: i64) -> runtime::Host {
+    runtime::Host::Scalar(Scalar::Int(v))
+}
