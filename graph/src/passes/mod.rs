@@ -9,6 +9,8 @@ mod fold;
 mod fuse;
 pub mod rules;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 pub use fuse::{Category, WhyNot};

@@ -113,6 +113,11 @@ fn match_reader(
             return None;
         }
     }
+    if let NodeKind::Fused = node.kind
+        && graph.block(node.blocks[0]).results.first().copied() != current
+    {
+        return None;
+    }
     let product = product?;
     let ty = graph.tensor_type(*output).ok()?;
     if graph.tensor_type(graph.node(product).outputs[0]).ok()? != ty || ty.rank() < 2 {

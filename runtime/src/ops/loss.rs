@@ -333,7 +333,7 @@ ops! {
         errors: loss_errors,
     }
     /// The gradient of cross_entropy with respect to the scores.
-    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward(Tensor grad_output, Tensor self, Tensor target, Tensor? weight, str reduction, int ignore_index=-100) -> Tensor" {
+    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward(Tensor grad_output, Tensor self, Tensor target, Tensor? weight=None, str reduction='mean', int ignore_index=-100) -> Tensor" {
         infer: infer_backward,
         vjp: Vjp::Rule(Saves::INPUTS, |c| {
             let mut out: Gradients = smallvec![
@@ -366,7 +366,7 @@ ops! {
         errors: loss_errors,
     }
     /// The gradient of nll_loss with respect to the scores.
-    NLL_LOSS_BACKWARD = "nll_loss_backward(Tensor grad_output, Tensor self, Tensor target, Tensor? weight, str reduction, int ignore_index=-100) -> Tensor" {
+    NLL_LOSS_BACKWARD = "nll_loss_backward(Tensor grad_output, Tensor self, Tensor target, Tensor? weight=None, str reduction='mean', int ignore_index=-100) -> Tensor" {
         infer: infer_backward,
         vjp: Vjp::Rule(Saves::INPUTS, |c| {
             let mut out: Gradients = smallvec![wanted(c, 0, || along(c, &NLL_LOSS_BACKWARD))?, None, None];
