@@ -1,6 +1,6 @@
 //! The error function and its complement.
 
-use super::{EXP, ROUND, at_most, exp64, fma, low_bits, poly, poly64, power_of_two};
+use super::{ROUND, at_most, exp_less_one, exp64, fma, low_bits, poly, poly64, power_of_two};
 use crate::cpu::isa::Target;
 
 /// Below it a polynomial in x^2, above it e to a polynomial.
@@ -67,7 +67,7 @@ pub(super) fn erf<T: Target>(x: f32) -> f32 {
     let sum = fma::<T>(log, std::f32::consts::LOG2_E, ROUND);
     let n = sum - ROUND;
     let r = fma::<T>(n, -std::f32::consts::LN_2, log);
-    let e = fma::<T>(r * r, poly::<T, 5>(r, EXP), r) + 1.0;
+    let e = exp_less_one::<T>(r) + 1.0;
     let large = fma::<T>(-e, power_of_two(low_bits(sum)), 1.0).copysign(x);
     if x.abs() < CUT { small } else { large }
 }

@@ -4,7 +4,7 @@
 //! e^x = 2^n e^r. The polynomial gives e^r - 1 with a small relative error even near 0, so expm1, tanh and sigmoid
 //! need no second one.
 
-use super::{EXP, ROUND, at_least, at_most, fma, low_bits, poly, power_of_two};
+use super::{ROUND, at_least, at_most, exp_less_one, fma, low_bits, power_of_two};
 use crate::cpu::isa::Target;
 
 /// ln(2) with nine significant bits, and the rest.
@@ -16,20 +16,21 @@ fn reduced<T: Target>(x: f32) -> (i32, f32) {
     let sum = fma::<T>(x, std::f32::consts::LOG2_E, ROUND);
     let n = sum - ROUND;
     let r = fma::<T>(n, -LN2[1], fma::<T>(n, -LN2[0], x));
-    (low_bits(sum), fma::<T>(r * r, poly::<T, 5>(r, EXP), r))
+    (low_bits(sum), exp_less_one::<T>(r))
 }
 
-/// y * 2^k for |k| up to 252: in two steps, so that the result may be denormal or infinite.
+/// (1 + p) * 2^k for |k| up to 252: in two steps, so that the result may be denormal or infinite.
 #[inline(always)]
-fn scaled(y: f32, k: i32) -> f32 {
+fn scaled<T: Target>(p: f32, k: i32) -> f32 {
     let half = k >> 1;
-    y * power_of_two(half) * power_of_two(k.wrapping_sub(half))
+    let some = power_of_two(half);
+    fma::<T>(p, some, some) * power_of_two(k.wrapping_sub(half))
 }
 
 #[inline(always)]
 pub(super) fn exp<T: Target>(x: f32) -> f32 {
     let (n, p) = reduced::<T>(at_most(at_least(x, -104.0), 89.0));
-    scaled(p + 1.0, n)
+    scaled::<T>(p, n)
 }
 
 #[inline(always)]
@@ -37,8 +38,8 @@ pub(super) fn exp2<T: Target>(x: f32) -> f32 {
     let x = at_most(at_least(x, -151.0), 129.0);
     let sum = x + ROUND;
     let r = (x - (sum - ROUND)) * std::f32::consts::LN_2;
-    let p = fma::<T>(r * r, poly::<T, 5>(r, EXP), r);
-    scaled(p + 1.0, low_bits(sum))
+    let p = exp_less_one::<T>(r);
+    scaled::<T>(p, low_bits(sum))
 }
 
 #[inline(always)]
@@ -64,6 +65,6 @@ pub(super) fn tanh<T: Target>(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn sigmoid<T: Target>(x: f32) -> f32 {
     let (n, p) = reduced::<T>(at_least(-x.abs(), -104.0));
-    let e = scaled(p + 1.0, n);
+    let e = scaled::<T>(p, n);
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }

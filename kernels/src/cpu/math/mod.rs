@@ -148,16 +148,20 @@ fn fma64<T: Target>(a: f64, b: f64, c: f64) -> f64 {
     if T::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// A polynomial with these coefficients, lowest first, by Horner's rule.
+/// A polynomial with these coefficients, lowest first: even and odd powers by Horner's rule apart. The two chains run
+/// side by side, and their length is what bounds the speed of a function.
 #[inline(always)]
 fn poly<T: Target, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
-    let mut out = coefficients[N - 1];
-    let mut i = N - 1;
+    let square = x * x;
+    let mut sums = [coefficients[N - 1], coefficients[N - 2]];
+    let mut i = N - 2;
     while i > 0 {
         i -= 1;
-        out = fma::<T>(out, x, coefficients[i]);
+        let which = (N - 1 - i) % 2;
+        sums[which] = fma::<T>(sums[which], square, coefficients[i]);
     }
-    out
+    let (even, odd) = if N % 2 == 1 { (sums[0], sums[1]) } else { (sums[1], sums[0]) };
+    fma::<T>(odd, x, even)
 }
 
 /// As `poly`.
@@ -216,6 +220,16 @@ fn power_of_two64(k: i64) -> f64 {
 
 /// e^r - 1 - r over r^2, for |r| <= ln(2) / 2.
 const EXP: [f32; 5] = [0.499_999_97, 0.166_665_435, 0.041_667_200_6, 0.008_366_580_12, 0.001_388_251_32];
+
+/// e^r - 1 for |r| <= ln(2) / 2, with a small relative error also near 0. The terms are summed as a tree: a chain would
+/// be a fifth longer, and the length of the chain is what bounds the speed of the functions made of it.
+#[inline(always)]
+fn exp_less_one<T: Target>(r: f32) -> f32 {
+    let square = r * r;
+    let low = fma::<T>(r, EXP[1], EXP[0]);
+    let high = fma::<T>(square, EXP[4], fma::<T>(r, EXP[3], EXP[2]));
+    fma::<T>(square, fma::<T>(square, high, low), r)
+}
 
 /// As `EXP`, to 2^-49.
 const EXP64: [f64; 9] = [
