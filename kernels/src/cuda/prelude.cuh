@@ -365,7 +365,7 @@ template <class T> struct Moment2 {
         return none;
     }
     DEVICE State point(State a, T x, i64) {
-        const T count = a.count + (T)1, delta = x - a.mean, mean = a.mean + delta / count;
+        const T count = a.count + (T)1, delta = x - a.mean, mean = a.mean + delta * ((T)1 / count);
         State out = {count, mean, a.m2 + delta * (x - mean)};
         return out;
     }

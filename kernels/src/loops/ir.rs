@@ -343,7 +343,7 @@ names! {
         /// First index of the smallest.
         ArgMin = "argmin",
         /// Float: sum of squared deviations from the mean; a tuple accumulator (count, mean, m2). In each lane Welford's
-        /// recurrence: d = x - mean, mean += d / count, m2 += d * (x - mean). Between lanes and blocks Chan's rule:
+        /// recurrence: d = x - mean, mean += d * (1 / count), m2 += d * (x - mean). Between lanes and blocks Chan's rule:
         /// d = mean' - mean, mean += d * (count' / n), m2 = m2 + m2' + d * d * (count * count' / n).
         Moment2 = "moment2",
     }

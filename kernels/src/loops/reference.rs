@@ -343,7 +343,8 @@ fn add_point(op: ReduceOp, dtype: DType, seen: Seen, x: Scalar, k: usize, precis
             let round = |v: f64| precision.round(dtype, v);
             let (mean, x) = (seen.value.to_f64(), x.to_f64());
             let before = round(x - mean);
-            let mean = round(mean + round(before / round((seen.count + 1) as f64)));
+            let share = round(1.0 / round((seen.count + 1) as f64));
+            let mean = round(mean + round(before * share));
             let m2 = round(seen.m2 + round(before * round(x - mean)));
             Seen { value: Scalar::Float(mean), count: seen.count + 1, m2, ..seen }
         }

@@ -159,14 +159,16 @@ fn lower_layer_norm(l: &mut Lowering) -> Result<()> {
     let mut f = Formula::of(l);
     let dtype = f.dtype;
     let sum = f.region.reduce(ReduceOp::Sum, x, &dims, true);
-    let squares = f.region.reduce(ReduceOp::Moment2, x, &dims, true);
     let count = f.region.count(x, &dims, dtype);
     let mean = f.div(sum, count);
+    // Two passes over a row that lies in the cache are faster than Welford's one, and as accurate.
+    let centred = f.sub(x, mean);
+    let squares = f.mul(centred, centred);
+    let squares = f.region.reduce(ReduceOp::Sum, squares, &dims, true);
     let variance = f.div(squares, count);
     let eps = f.number(eps);
     let variance = f.add(variance, eps);
     let rstd = f.rsqrt(variance);
-    let centred = f.sub(x, mean);
     let mut y = f.mul(centred, rstd);
     if let Some(weight) = weight {
         y = f.mul(y, weight);

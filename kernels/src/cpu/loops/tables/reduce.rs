@@ -482,7 +482,7 @@ macro_rules! moments {
             fn step((count, mean, m2): ($t, $t, $t), x: $t, _: i64) -> ($t, $t, $t) {
                 let count = count + 1.0;
                 let before = x - mean;
-                let mean = mean + before / count;
+                let mean = mean + before * (1.0 / count);
                 (count, mean, m2 + before * (x - mean))
             }
 
@@ -503,10 +503,12 @@ macro_rules! moments {
                     // SAFETY: the caller's contract.
                     let x = unsafe { (values.add(c * step) as *const [$t; REDUCE_LANES]).read_unaligned() };
                     count += 1.0;
+                    // Not on the way from one mean to the next, as a division of every deviation would be.
+                    let share = 1.0 / count;
                     let (mut mean, mut m2) = *state;
                     for i in 0..REDUCE_LANES {
                         let before = x[i] - mean[i];
-                        mean[i] += before / count;
+                        mean[i] += before * share;
                         m2[i] += before * (x[i] - mean[i]);
                     }
                     *state = (mean, m2);
