@@ -215,24 +215,36 @@ impl<'p> Compiler<'p> {
     fn pair(&mut self) {
         for i in 0..self.program.insts.len() {
             let inst = &self.program.insts[i];
-            let InstOp::Binary(second, x, y) = inst.op else { continue };
             if self.class[i] != Class::Elem || !matches!(inst.dtype, DType::F32 | DType::F64) {
                 continue;
             }
-            for (inner, other, side) in [(x, y, Side::Left), (y, x, Side::Right)] {
-                let j = inner.0 as usize;
-                let InstOp::Binary(first, a, b) = self.inst(inner).op else { continue };
-                if self.class[j] != Class::Elem || self.uses[j] != 1 || self.pairs[j].is_some() {
-                    continue;
+            let lane = Lane::of(inst.dtype);
+            let both = match inst.op {
+                InstOp::Unary(second, x) => self.absorbable(x).and_then(|(first, a, b)| {
+                    Some((tables::fused::after(first, second, lane, self.isa)?, x, [a, b, a]))
+                }),
+                InstOp::Binary(second, x, y) => {
+                    [(x, y, Side::Left), (y, x, Side::Right)].into_iter().find_map(|(inner, other, side)| {
+                        let (first, a, b) = self.absorbable(inner)?;
+                        let kernel = tables::fused::pair(first, second, side, lane, self.isa)?;
+                        Some((kernel, inner, [a, b, other]))
+                    })
                 }
-                let lane = Lane::of(inst.dtype);
-                if let Some(kernel) = tables::fused::pair(first, second, side, lane, self.isa) {
-                    self.pairs[i] = Some((kernel, [a, b, other]));
-                    self.class[j] = Class::Dead;
-                    break;
-                }
+                _ => None,
+            };
+            if let Some((kernel, inner, args)) = both {
+                self.pairs[i] = Some((kernel, args));
+                self.class[inner.0 as usize] = Class::Dead;
             }
         }
+    }
+
+    /// The operation and the operands of a value of two operands that only one instruction reads.
+    fn absorbable(&self, r: Reg) -> Option<(BinaryOp, Reg, Reg)> {
+        let j = r.0 as usize;
+        let InstOp::Binary(op, a, b) = self.inst(r).op else { return None };
+        let free = self.class[j] == Class::Elem && self.uses[j] == 1 && self.pairs[j].is_none();
+        free.then_some((op, a, b))
     }
 
     /// The values that an instruction reads once pairs are formed.
@@ -444,23 +456,23 @@ impl<'p> Compiler<'p> {
                 copy: self.copied[i],
                 lines: self.reduced[i],
             },
-            InstOp::Load { access, index, mask } => Step::Gather {
+            InstOp::Load { access, index, mask } => Step::Rare(Rare::Gather {
                 access: access.0 as u16,
                 dst,
                 buffer,
                 index: optional(index),
                 mask: optional(mask),
-            },
+            }),
             InstOp::Index(axis) => {
                 let view = self.affine(Affine::Axis(axis));
-                Step::Iota { view, dst, buffer }
+                Step::Rare(Rare::Iota { view, dst, buffer })
             }
             InstOp::RandomBits { stream, seed, offset } => {
                 let (seed, offset) = (slot(seed), slot(offset));
                 let view = self.affine(Affine::Point);
                 // The point numbers take the buffer of the result: the kernel reads a chunk before it writes one, and
                 // an i32 is not wider than an i64.
-                steps.push(Step::Iota { view, dst, buffer });
+                steps.push(Step::Rare(Rare::Iota { view, dst, buffer }));
                 self.code.lane = 8;
                 Step::Compute {
                     kernel: tables::random(stream, isa),
@@ -471,20 +483,21 @@ impl<'p> Compiler<'p> {
                     round: None,
                 }
             }
-            InstOp::Scan(_, a) => Step::Scan {
+            InstOp::Scan(_, a) => Step::Rare(Rare::Scan {
                 reduction: self.reduction[i],
                 arg: slot(a),
                 dst,
                 buffer,
                 round: rounder(inst.dtype, isa),
-            },
+            }),
             InstOp::Store { access, value, index, combine } => {
                 let (access, arg) = (access.0 as u16, slot(value));
                 if index.is_none() && combine == Combine::Set {
                     Step::Store { access, arg }
                 } else {
                     self.code.sequential = true;
-                    Step::Scatter { access, arg, index: optional(index), add: combine == Combine::Add }
+                    let add = combine == Combine::Add;
+                    Step::Rare(Rare::Scatter { access, arg, index: optional(index), add })
                 }
             }
             InstOp::Reduce(_, a) => Step::Reduce { reduction: self.reduction[i], arg: slot(a) },

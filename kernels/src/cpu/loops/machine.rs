@@ -4,6 +4,7 @@
 //! access begins, and it leaves each value in its slot.
 
 use super::access::{self, Box2, Choice, Gathered};
+use super::ahead::Ahead;
 use super::kernel::CHUNK;
 use super::plan::*;
 use crate::dtype::Scalar;
@@ -66,6 +67,7 @@ pub(super) struct Machine<'c> {
     states: *mut u8,
     state_size: usize,
     pub(super) width: usize,
+    pub(super) ahead: Ahead,
 }
 
 const fn aligned(size: usize) -> usize {
@@ -139,6 +141,7 @@ impl<'c> Machine<'c> {
             row_size: Self::row_size(sizes),
             state_size: Self::state_size(code, sizes),
             width: sizes.width,
+            ahead: Ahead::new(),
         }
     }
 
@@ -244,6 +247,7 @@ impl<'c> Machine<'c> {
     ) -> Result<(), IndexOutOfRange> {
         let n = tile.rows * tile.cols;
         for step in steps {
+            self.ahead.step();
             // SAFETY: the caller's contract.
             unsafe {
                 match *step {
@@ -269,18 +273,16 @@ impl<'c> Machine<'c> {
                     Step::Load { access, dst, buffer, copy, lines } => {
                         self.load::<ROWS>(access, dst, buffer, copy, lines, &tile)
                     }
-                    Step::Store { access, arg } => {
-                        let value = self.slot(arg);
-                        let (spare, lane) = (self.spare, self.code.movers[access as usize].lane);
-                        let mover = &self.code.movers[access as usize];
-                        self.pieces(access, &tile, |to, done| {
-                            let src = value.ptr.add(done * lane * value.step);
-                            if src != to.at || value.step == 0 {
-                                access::store(mover, to, src, value.step, spare);
+                    Step::Store { access, arg } => match tile.uneven {
+                        None => {
+                            let mover = &self.code.movers[access as usize];
+                            let (value, to) = (self.slot(arg), self.box_of(access, &tile));
+                            if value.ptr != to.at || value.step == 0 {
+                                access::store(mover, to, value.ptr, value.step, self.spare);
                             }
-                            Ok(())
-                        })?;
-                    }
+                        }
+                        Some(_) => self.store_uneven(access, arg, &tile)?,
+                    },
                     Step::Reduce { reduction, arg } => {
                         let value = self.slot(arg);
                         let add = self.code.reductions[reduction as usize].reducer.add;
@@ -304,63 +306,88 @@ impl<'c> Machine<'c> {
                         }
                         self.put(dst, at, (self.width > 1) as usize);
                     }
-                    Step::Spread { arg, dst, buffer, size } => {
-                        let value = self.slot(arg);
-                        if value.step == 0 {
-                            self.put(dst, value.ptr, 0);
-                        } else {
-                            let at = self.buffer(buffer);
-                            let line = tile.cols * size as usize;
-                            for r in 0..tile.rows {
-                                std::ptr::copy_nonoverlapping(value.ptr, at.add(r * line), line);
-                            }
-                            self.put(dst, at, 1);
-                        }
-                    }
-                    Step::Iota { view, dst, buffer } => self.iota::<ROWS>(view, dst, buffer, &tile),
-                    Step::Gather { access, dst, buffer, index, mask } => {
-                        let at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
-                        let mover = &self.code.movers[access as usize];
-                        let (index, mask) = (self.choice(index), self.choice(mask));
-                        let along = self.gathered(access);
-                        self.pieces(access, &tile, |from, done| {
-                            let from_here =
-                                |c: Choice, size| Choice { ptr: c.ptr.add(done * size * c.step), ..c };
-                            let (index, mask) =
-                                (index.map(|c| from_here(c, 8)), mask.map(|c| from_here(c, 1)));
-                            access::gather(mover, at.add(done * mover.lane), from, index, mask, along)
-                        })?;
-                        self.put(dst, at, 1);
-                        if ROWS && self.width == 1 {
-                            let lane = mover.lane;
-                            (1..CHUNK)
-                                .for_each(|i| std::ptr::copy_nonoverlapping(at, at.add(i * lane), lane));
-                            self.put(dst, at, 0);
-                        }
-                    }
-                    Step::Scan { reduction, arg, dst, buffer, round } => {
-                        let value = self.slot(arg);
+                    Step::Rare(rare) => self.rare::<ROWS>(rare, &tile)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a tile whose rows step unevenly.
+    #[inline(never)]
+    unsafe fn store_uneven(&self, access: u16, arg: SlotId, tile: &Tile<'_>) -> Result<(), IndexOutOfRange> {
+        let mover = &self.code.movers[access as usize];
+        // SAFETY: as in `run`.
+        unsafe {
+            let value = self.slot(arg);
+            self.pieces(access, tile, |to, done| {
+                let src = value.ptr.add(done * mover.lane * value.step);
+                access::store(mover, to, src, value.step, self.spare);
+                Ok(())
+            })
+        }
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(never)]
+    unsafe fn rare<const ROWS: bool>(&mut self, step: Rare, tile: &Tile<'_>) -> Result<(), IndexOutOfRange> {
+        let n = tile.rows * tile.cols;
+        // SAFETY: the caller's contract.
+        unsafe {
+            match step {
+                Rare::Spread { arg, dst, buffer, size } => {
+                    let value = self.slot(arg);
+                    if value.step == 0 {
+                        self.put(dst, value.ptr, 0);
+                    } else {
                         let at = self.buffer(buffer);
-                        let scan = self.code.reductions[reduction as usize].reducer.scan;
-                        scan(self.state(reduction).1, at, value.ptr, value.step, n, self.width);
-                        if let Some(round) = round {
-                            round(at, at, at, at, 1, n);
+                        let line = tile.cols * size as usize;
+                        for r in 0..tile.rows {
+                            std::ptr::copy_nonoverlapping(value.ptr, at.add(r * line), line);
                         }
                         self.put(dst, at, 1);
                     }
-                    Step::Scatter { access, arg, index, add } => {
-                        let mover = &self.code.movers[access as usize];
-                        let (value, index) = (self.slot(arg), self.choice(index));
-                        let along = self.gathered(access);
-                        self.pieces(access, &tile, |to, done| {
-                            let src = Choice {
-                                ptr: value.ptr.add(done * mover.lane * value.step),
-                                step: value.step,
-                            };
-                            let index = index.map(|c| Choice { ptr: c.ptr.add(done * 8 * c.step), ..c });
-                            access::scatter(mover, to, src, index, along, add)
-                        })?;
+                }
+                Rare::Iota { view, dst, buffer } => self.iota::<ROWS>(view, dst, buffer, tile),
+                Rare::Gather { access, dst, buffer, index, mask } => {
+                    let at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
+                    let mover = &self.code.movers[access as usize];
+                    let (index, mask) = (self.choice(index), self.choice(mask));
+                    let along = self.gathered(access);
+                    self.pieces(access, tile, |from, done| {
+                        let from_here =
+                            |c: Choice, size| Choice { ptr: c.ptr.add(done * size * c.step), ..c };
+                        let (index, mask) = (index.map(|c| from_here(c, 8)), mask.map(|c| from_here(c, 1)));
+                        access::gather(mover, at.add(done * mover.lane), from, index, mask, along)
+                    })?;
+                    self.put(dst, at, 1);
+                    if ROWS && self.width == 1 {
+                        let lane = mover.lane;
+                        (1..CHUNK).for_each(|i| std::ptr::copy_nonoverlapping(at, at.add(i * lane), lane));
+                        self.put(dst, at, 0);
                     }
+                }
+                Rare::Scan { reduction, arg, dst, buffer, round } => {
+                    let value = self.slot(arg);
+                    let at = self.buffer(buffer);
+                    let scan = self.code.reductions[reduction as usize].reducer.scan;
+                    scan(self.state(reduction).1, at, value.ptr, value.step, n, self.width);
+                    if let Some(round) = round {
+                        round(at, at, at, at, 1, n);
+                    }
+                    self.put(dst, at, 1);
+                }
+                Rare::Scatter { access, arg, index, add } => {
+                    let mover = &self.code.movers[access as usize];
+                    let (value, index) = (self.slot(arg), self.choice(index));
+                    let along = self.gathered(access);
+                    self.pieces(access, tile, |to, done| {
+                        let src =
+                            Choice { ptr: value.ptr.add(done * mover.lane * value.step), step: value.step };
+                        let index = index.map(|c| Choice { ptr: c.ptr.add(done * 8 * c.step), ..c });
+                        access::scatter(mover, to, src, index, along, add)
+                    })?;
                 }
             }
         }
@@ -396,19 +423,7 @@ impl<'c> Machine<'c> {
         // SAFETY: the positions of a tile lie in the access's buffer.
         unsafe {
             if let Some(uneven) = tile.uneven {
-                let axes = uneven.extents.len();
-                let steps = &uneven.steps[access as usize * axes..][..axes];
-                let flat = self.view(access).col_step == 0 || tile.cols == 1;
-                if flat && steps.iter().all(|&s| s == 0) {
-                    access::splat(mover, at, self.view(access).at);
-                    return self.put(dst, at, 0);
-                }
-                let loaded = self.pieces(access, tile, |from, done| {
-                    access::load(mover, at.add(done * mover.lane), from);
-                    Ok(())
-                });
-                debug_assert!(loaded.is_ok());
-                return self.put(dst, at, 1);
+                return self.load_uneven(access, dst, at, tile, uneven);
             }
             let from = self.box_of(access, tile);
             let scalar = ROWS && self.width == 1;
@@ -429,6 +444,35 @@ impl<'c> Machine<'c> {
                 access::load(mover, at, from);
                 self.put(dst, at, 1);
             }
+        }
+    }
+
+    /// Loads a tile whose rows step unevenly.
+    #[inline(never)]
+    unsafe fn load_uneven(
+        &mut self,
+        access: u16,
+        dst: SlotId,
+        at: *mut u8,
+        tile: &Tile<'_>,
+        uneven: &Uneven<'_>,
+    ) {
+        let mover = &self.code.movers[access as usize];
+        // SAFETY: as in `load`.
+        unsafe {
+            let axes = uneven.extents.len();
+            let steps = &uneven.steps[access as usize * axes..][..axes];
+            let flat = self.view(access).col_step == 0 || tile.cols == 1;
+            if flat && steps.iter().all(|&s| s == 0) {
+                access::splat(mover, at, self.view(access).at);
+                return self.put(dst, at, 0);
+            }
+            let loaded = self.pieces(access, tile, |from, done| {
+                access::load(mover, at.add(done * mover.lane), from);
+                Ok(())
+            });
+            debug_assert!(loaded.is_ok());
+            self.put(dst, at, 1);
         }
     }
 

@@ -7,12 +7,12 @@
 use super::machine::{Machine, Sizes, Tile, View};
 use super::plan::Code;
 use super::space::Space;
-use super::{Launch, scratch};
+use super::{Launch, ahead, scratch};
 use crate::loops::IndexOutOfRange;
 use smallvec::SmallVec;
 
 /// Points of a tile: four kilobytes of f32, so that the buffers of a program fit the first-level cache.
-pub(super) const TILE: usize = 1024;
+pub(super) const TILE: usize = 512;
 /// Rows and columns of a tile that transposes.
 const SQUARE: usize = 32;
 
@@ -70,6 +70,11 @@ impl Cut {
     }
 }
 
+/// Whether a launch over so many points touches more than a cache holds.
+fn is_far(code: &Code, points: usize) -> bool {
+    code.movers.iter().map(|m| m.size * points).sum::<usize>() >= ahead::FAR
+}
+
 /// Runs a program without reductions.
 ///
 /// # Safety
@@ -100,6 +105,7 @@ unsafe fn run_tiles(
     let axes = &space.outer;
     let sizes = Sizes { tile: cut.rows * cut.cols, width: 1 };
     let plan = &code.kept;
+    let far = is_far(code, axes.points());
     let (col_blocks, row_blocks) = (cut.col_extent.div_ceil(cut.cols), cut.row_extent.div_ceil(cut.rows));
     scratch::with(|memory| {
         let memory = memory.of(Machine::size(code, plan.buffers, &sizes));
@@ -129,6 +135,18 @@ unsafe fn run_tiles(
                 }
                 let rows = cut.rows.min(cut.row_extent - first_row);
                 let cols = cut.cols.min(cut.col_extent - first_col);
+                if far {
+                    // Where a tile is one piece of memory, the next one most often lies behind it.
+                    machine.ahead.clear();
+                    for (v, mover) in code.movers.iter().enumerate() {
+                        let View { at, row_step, col_step } = *machine.views.add(v);
+                        if col_step == 1 && (rows == 1 || row_step == cols as isize) {
+                            let bytes = rows * cols * mover.size;
+                            machine.ahead.add(at.wrapping_add(bytes), bytes);
+                        }
+                    }
+                    machine.ahead.over(plan.sweeps[0].tiles.len());
+                }
                 machine.run::<false>(&plan.sweeps[0].tiles, Tile { rows, cols, skip: 0, uneven: None })?;
             }
             Ok(())
@@ -149,6 +167,7 @@ pub(super) unsafe fn run_flat(
     let code = launch.code;
     let cost = n as u64 * code.kept.sweeps[0].cost as u64 / 1000;
     let most = if code.sequential { 1 } else { n.div_ceil(TILE) };
+    let far = is_far(code, n);
     let pointers = Pointers(pointers);
     let part = |from: usize, to: usize| {
         let pointers = pointers.get();
@@ -169,6 +188,15 @@ pub(super) unsafe fn run_flat(
                         };
                         let at = base.wrapping_offset(first as isize * step * size);
                         machine.views.add(v).write(View { at, row_step: 0, col_step: step });
+                    }
+                    machine.ahead.clear();
+                    if far && first + TILE < to {
+                        for (v, p) in pointers.iter().enumerate().filter(|&(v, _)| broadcast >> v & 1 == 0) {
+                            let size = code.movers[v].size;
+                            let bytes = TILE.min(to - first - TILE) * size;
+                            machine.ahead.add(p.wrapping_add((first + TILE) * size), bytes);
+                        }
+                        machine.ahead.over(plan.sweeps[0].tiles.len());
                     }
                     let tile = Tile { rows: 1, cols: TILE.min(to - first), skip: 0, uneven: None };
                     machine.run::<false>(&plan.sweeps[0].tiles, tile)?;

@@ -7,6 +7,7 @@
 //! The result has the same bits for every stride, strategy and number of threads.
 
 mod access;
+mod ahead;
 mod compile;
 mod kernel;
 mod machine;

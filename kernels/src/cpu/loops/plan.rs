@@ -31,20 +31,27 @@ pub(super) enum Step {
     /// that before another store has read it; with `lines` it may point at the first of several lines that lie apart,
     /// because only reductions read it.
     Load { access: u16, dst: SlotId, buffer: BufferId, copy: bool, lines: bool },
+    /// Adds a tile to a reduction.
+    Reduce { reduction: u16, arg: SlotId },
+    /// A store without an index that replaces.
+    Store { access: u16, arg: SlotId },
+    /// The result of a reduction. At row level only.
+    Finish { reduction: u16, dst: SlotId, buffer: BufferId, round: Option<Kernel> },
+    /// One of the others.
+    Rare(Rare),
+}
+
+/// What few programs do, out of the way of what all do.
+#[derive(Clone, Copy)]
+pub(super) enum Rare {
     /// A load with an index, a mask or both (`NONE` where absent).
     Gather { access: u16, dst: SlotId, buffer: BufferId, index: SlotId, mask: SlotId },
     /// The coordinates that an affine view gives (`Index`, and the point numbers of `RandomBits`).
     Iota { view: u16, dst: SlotId, buffer: BufferId },
-    /// Adds a tile to a reduction.
-    Reduce { reduction: u16, arg: SlotId },
     /// Runs a scan over a tile.
     Scan { reduction: u16, arg: SlotId, dst: SlotId, buffer: BufferId, round: Option<Kernel> },
-    /// A store without an index that replaces.
-    Store { access: u16, arg: SlotId },
     /// A store with an index (`NONE` where absent) or one that adds.
     Scatter { access: u16, arg: SlotId, index: SlotId, add: bool },
-    /// The result of a reduction. At row level only.
-    Finish { reduction: u16, dst: SlotId, buffer: BufferId, round: Option<Kernel> },
     /// A value of the row, repeated for each point of a tile.
     Spread { arg: SlotId, dst: SlotId, buffer: BufferId, size: u8 },
 }

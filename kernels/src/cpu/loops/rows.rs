@@ -8,11 +8,12 @@
 //! A row that fits into a tile keeps its values from pass to pass; a longer one is streamed, and what a later pass
 //! needs again is computed again. Few long rows are cut at the blocks of the canonical order between threads.
 
+use super::ahead::Ahead;
 use super::machine::{Machine, Sizes, Tile, Uneven, View};
 use super::map::TILE;
 use super::plan::{Code, Plan, Sweep};
 use super::space::Space;
-use super::{Launch, scratch};
+use super::{Launch, ahead, scratch};
 use crate::loops::{IndexOutOfRange, REDUCE_BLOCK, REDUCE_LANES};
 use smallvec::SmallVec;
 use std::sync::Mutex;
@@ -21,6 +22,9 @@ use std::sync::Mutex;
 const SHORT: usize = 48;
 /// Outer points of the widest bundle.
 const WIDEST: usize = 256;
+
+/// Where each view stands: addresses, and coordinates of affine views.
+type Places = SmallVec<[*mut u8; 8]>;
 
 /// How rows are bundled and cut.
 struct Cut<'c> {
@@ -97,7 +101,7 @@ pub(super) unsafe fn run(launch: &Launch<'_>, space: &Space) -> Result<(), Index
     let per_point: u64 = cut.plan.sweeps.iter().map(|s| s.cost as u64).sum();
     let per_row = 50 + space.inner_points as u64 * per_point / 1000;
     let cost = space.outer.points() as u64 * per_row;
-    let rows = Rows { launch, space, cut: &cut };
+    let rows = Rows { launch, space, cut: &cut, far: is_far(code, space, &cut) };
     if code.sequential {
         // SAFETY: the caller's contract.
         return unsafe { rows.run_bundles(0, cut.bundles) };
@@ -117,6 +121,20 @@ struct Rows<'a> {
     launch: &'a Launch<'a>,
     space: &'a Space,
     cut: &'a Cut<'a>,
+    /// As `is_far`.
+    far: bool,
+}
+
+/// Whether tiles are long pieces of memory, of a launch that no cache holds.
+fn is_far(code: &Code, space: &Space, cut: &Cut<'_>) -> bool {
+    let (outer, inner) = (&space.outer, &space.inner);
+    let bytes = |(v, mover): (usize, &super::plan::Mover)| {
+        let moves = (0..outer.len()).any(|a| outer.step(v, a) != 0);
+        let rows = if moves { outer.points() } else { 1 };
+        rows * space.inner_points * mover.size
+    };
+    let flat = cut.axis.is_none() && inner.len() == 1;
+    flat && code.movers.iter().enumerate().map(bytes).sum::<usize>() >= ahead::FAR
 }
 
 impl<'a> Rows<'a> {
@@ -140,33 +158,72 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Points the views at a bundle.
-    unsafe fn enter(&self, machine: &mut Machine<'_>, bundle: usize) {
+    /// Where every view stands at a bundle.
+    fn locate(&self, bundle: usize) -> Places {
         let (code, space, cut) = (self.launch.code, self.space, self.cut);
-        let (outer, inner) = (&space.outer, &space.inner);
+        let outer = &space.outer;
         let groups = cut.extent.div_ceil(cut.width);
         let (mut rest, first) = (bundle / groups, bundle % groups * cut.width);
-        machine.width = cut.width.min(cut.extent - first);
-        let mut at: SmallVec<[(usize, isize); 6]> = SmallVec::new();
+        let mut places = space.bases.clone();
         for axis in (0..outer.len()).rev() {
-            if Some(axis) == cut.axis {
-                at.push((axis, first as isize));
-            } else {
-                at.push((axis, (rest % outer.extents[axis]) as isize));
-                rest /= outer.extents[axis];
+            let at = match Some(axis) == cut.axis {
+                true => first,
+                false => {
+                    let at = rest % outer.extents[axis];
+                    rest /= outer.extents[axis];
+                    at
+                }
+            };
+            for (v, place) in places.iter_mut().enumerate() {
+                let size = code.movers.get(v).map_or(1, |m| m.size as isize);
+                *place = place.wrapping_offset(at as isize * outer.step(v, axis) * size);
             }
         }
-        for v in 0..space.bases.len() {
-            let distance: isize = at.iter().map(|&(axis, i)| i * outer.step(v, axis)).sum();
-            let size = code.movers.get(v).map_or(1, |m| m.size as isize);
+        places
+    }
+
+    /// Points the views at a bundle.
+    unsafe fn enter(&self, machine: &mut Machine<'_>, bundle: usize, places: &Places) {
+        let (space, cut) = (self.space, self.cut);
+        let inner = &space.inner;
+        let groups = cut.extent.div_ceil(cut.width);
+        machine.width = cut.width.min(cut.extent - bundle % groups * cut.width);
+        for (v, &at) in places.iter().enumerate() {
             let view = View {
-                at: space.bases[v].wrapping_offset(distance * size),
+                at,
                 row_step: inner.len().checked_sub(1).map_or(0, |last| inner.step(v, last)),
-                col_step: cut.axis.map_or(0, |a| outer.step(v, a)),
+                col_step: cut.axis.map_or(0, |a| space.outer.step(v, a)),
             };
             // SAFETY: the machine has as many views as the space.
             unsafe { machine.views.add(v).write(view) };
         }
+    }
+
+    /// Asks for the lines of the next tile of a row, spread over the steps of this one.
+    unsafe fn look_along(&self, machine: &mut Machine<'_>, sweep: &Sweep, next: usize, to: usize) {
+        machine.ahead.clear();
+        for (v, mover) in self.launch.code.movers.iter().enumerate() {
+            // SAFETY: the machine has as many views as the space.
+            let view = unsafe { *machine.views.add(v) };
+            if view.row_step == 1 {
+                let bytes = self.cut.tile.min(to - next) * mover.size;
+                machine.ahead.add(view.at.wrapping_add(next * mover.size), bytes);
+            }
+        }
+        machine.ahead.over(sweep.tiles.len());
+    }
+
+    /// Asks for the lines of the row at these places, spread over the steps of the one before.
+    fn look_down(&self, ahead: &mut Ahead, places: &Places, steps: usize) {
+        ahead.clear();
+        let (outer, inner) = (&self.space.outer, &self.space.inner);
+        for (v, mover) in self.launch.code.movers.iter().enumerate() {
+            let moves = (0..outer.len()).any(|a| outer.step(v, a) != 0);
+            if moves && inner.step(v, 0) == 1 {
+                ahead.add(places[v], self.space.inner_points * mover.size);
+            }
+        }
+        ahead.over(steps);
     }
 
     /// # Safety
@@ -174,12 +231,20 @@ impl<'a> Rows<'a> {
     unsafe fn run_bundles(&self, from: usize, to: usize) -> Result<(), IndexOutOfRange> {
         let uneven = self.uneven();
         let points = self.space.inner_points;
+        let steps = self.cut.plan.sweeps.iter().map(|s| s.rows.len() + s.tiles.len()).sum();
         self.with_machine(|machine| {
             // SAFETY: the caller's contract.
             unsafe {
                 machine.begin(self.launch.params, points);
+                let mut places = self.locate(from);
                 for bundle in from..to {
-                    self.enter(machine, bundle);
+                    self.enter(machine, bundle, &places);
+                    if bundle + 1 < to {
+                        places = self.locate(bundle + 1);
+                        if self.far && self.cut.tile == points {
+                            self.look_down(&mut machine.ahead, &places, steps);
+                        }
+                    }
                     for sweep in &self.cut.plan.sweeps {
                         self.open(machine, sweep)?;
                         self.blocks(machine, sweep, uneven.as_ref(), 0, points)?;
@@ -231,6 +296,9 @@ impl<'a> Rows<'a> {
             let mut first = from;
             loop {
                 let rows = self.cut.tile.min(to - first);
+                if self.far && rows < to - first {
+                    self.look_along(machine, sweep, first + rows, to);
+                }
                 if rows > 0 {
                     machine.run::<false>(&sweep.tiles, Tile { rows, cols: width, skip: first, uneven })?;
                 }
@@ -263,7 +331,7 @@ impl<'a> Rows<'a> {
             unsafe {
                 machine.begin(self.launch.params, points);
                 for bundle in 0..self.cut.bundles {
-                    self.enter(machine, bundle);
+                    self.enter(machine, bundle, &self.locate(bundle));
                     for sweep in &plan.sweeps {
                         self.open(machine, sweep)?;
                         let totals = self.divide(

@@ -117,7 +117,8 @@ impl Compiler<'_> {
                 self.spread[j] = dst;
                 let buffer = buffers.take((s, usize::MAX));
                 let size = self.widen(j);
-                sweep.spreads.push(Step::Spread { arg: j as SlotId, dst, buffer, size: size as u8 });
+                let spread = Rare::Spread { arg: j as SlotId, dst, buffer, size: size as u8 };
+                sweep.spreads.push(Step::Rare(spread));
             }
             for (at, &i) in list.iter().enumerate() {
                 // Freed after the step that reads it and not before: a value that does not step is read again for

@@ -1,4 +1,4 @@
-//! Two float operations in one pass over the tile, each still rounded on its own: (a op1 b) op2 c.
+//! Two float operations in one pass over the tile, each still rounded on its own: (a op1 b) op2 c, and exp(a - b).
 //!
 //! What is saved is the trip of the intermediate value through the cache, which is most of the cost of a cheap
 //! instruction. Nothing is contracted: the result has the bits of the two passes.
@@ -6,7 +6,8 @@
 use super::Lane;
 use crate::cpu::isa::Isa;
 use crate::cpu::loops::kernel::{Kernel, kernel};
-use crate::loops::BinaryOp;
+use crate::cpu::math::Real;
+use crate::loops::{BinaryOp, UnaryOp};
 
 /// On which side of the second operation the intermediate value stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,5 +55,15 @@ pub(crate) fn pair(first: BinaryOp, second: BinaryOp, side: Side, lane: Lane, is
         Lane::F32 => pair_f32(first, second, side, isa),
         Lane::F64 => pair_f64(first, second, side, isa),
         Lane::U8 | Lane::I32 | Lane::I64 => None,
+    }
+}
+
+/// The kernel of a function of the result of an operation, where there is one: the exponential of a softmax.
+pub(crate) fn after(first: BinaryOp, second: UnaryOp, lane: Lane, isa: Isa) -> Option<Kernel> {
+    match (first, second, lane) {
+        (BinaryOp::Sub, UnaryOp::Exp, Lane::F32) => {
+            Some(kernel!(isa, |a: f32, b: f32| -> f32 { Real::exp::<T>(a - b) }))
+        }
+        _ => None,
     }
 }
