@@ -9,10 +9,10 @@ pub use lab;
 pub use models;
 pub use runtime::{self, DType, DeviceId, Error, ErrorKind, Result, Scalar, Tensor, Variable};
 
-/// PyTorch's names: eager autograd, optimisers, and `jit.trace`.
+/// PyTorch's names: eager autograd, layers, optimisers, and `jit.trace`.
 pub mod torch {
     pub use eager::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};
-    pub use models::optim;
+    pub use models::{nn, optim};
     pub use runtime::random::manual_seed;
     pub use runtime::{DType, Tensor};
 

@@ -4,7 +4,7 @@
 use eager::Autograd;
 use runtime::error::{Error, Result};
 use runtime::{DType, DeviceId, Tensor};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A layer, or a network of layers.
 pub trait Module {
@@ -24,25 +24,29 @@ fn uniform(dims: &[usize], bound: f64, dtype: DType, device: DeviceId) -> Result
     unit.mul(2.0 * bound)?.sub(bound)?.requires_grad_(true)
 }
 
-/// y = x W + b with W of [inputs, outputs].
+/// torch.nn.Linear: y = x Wᵀ + b with W of [out_features, in_features].
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    /// Weights and bias uniform within 1 / sqrt(inputs), f32 on the CPU, from the default random stream.
-    pub fn new(inputs: usize, outputs: usize) -> Result<Linear> {
-        let bound = bound(inputs)?;
+    /// Weights and bias uniform within 1 / sqrt(in_features) as torch begins, f32 on the CPU, from the default random
+    /// stream.
+    pub fn new(in_features: usize, out_features: usize) -> Result<Linear> {
+        if in_features == 0 {
+            return Err(Error::value("a linear layer needs at least one input"));
+        }
+        let bound = 1.0 / (in_features as f64).sqrt();
         let make = |dims: &[usize]| uniform(dims, bound, DType::F32, DeviceId::Cpu);
-        Ok(Linear { weight: make(&[inputs, outputs])?, bias: Some(make(&[outputs])?) })
+        Ok(Linear { weight: make(&[out_features, in_features])?, bias: Some(make(&[out_features])?) })
     }
 
     /// With these parameters.
     pub fn from_parameters(weight: &Tensor, bias: Option<&Tensor>) -> Result<Linear> {
-        if weight.rank() != 2 || bias.is_some_and(|b| b.shape() != &weight.shape()[1..]) {
+        if weight.rank() != 2 || bias.is_some_and(|b| b.shape() != &weight.shape()[..1]) {
             return Err(Error::shape(format!(
-                "a linear layer needs a weight [inputs, outputs] and a bias [outputs], got {:?} and {:?}",
+                "a linear layer needs a weight [out_features, in_features] and a bias [out_features], got {:?} and {:?}",
                 weight.shape(),
                 bias.map(Tensor::shape)
             )));
@@ -51,20 +55,9 @@ impl Linear {
     }
 }
 
-fn bound(inputs: usize) -> Result<f64> {
-    match inputs {
-        0 => Err(Error::value("a layer needs at least one input")),
-        n => Ok(1.0 / (n as f64).sqrt()),
-    }
-}
-
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let product = x.matmul(&self.weight)?;
-        match &self.bias {
-            Some(bias) => product.add(bias),
-            None => Ok(product),
-        }
+        x.linear(&self.weight, self.bias.as_ref())
     }
 
     fn parameters(&self) -> Vec<Tensor> {
@@ -72,29 +65,29 @@ impl Module for Linear {
     }
 }
 
-/// Normalisation of the last dimension, with gain and offset.
+/// torch.nn.LayerNorm over the last dimension, with weight and bias.
 pub struct LayerNorm {
-    gain: Tensor,
-    offset: Tensor,
-    epsilon: f64,
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
 }
 
 impl LayerNorm {
-    /// Over `width` elements, starting as the identity of normalised rows.
+    /// Over rows of `width` elements, starting with weight 1 and bias 0; eps is 1e-5.
     pub fn new(width: usize) -> Result<LayerNorm> {
         let (f32, cpu) = (DType::F32, DeviceId::Cpu);
-        let gain = Tensor::ones(&[width], f32, cpu)?.requires_grad_(true)?;
-        Ok(LayerNorm { gain, offset: Tensor::zeros(&[width], f32, cpu)?.requires_grad_(true)?, epsilon: 1e-5 })
+        let weight = Tensor::ones(&[width], f32, cpu)?.requires_grad_(true)?;
+        Ok(LayerNorm { weight, bias: Tensor::zeros(&[width], f32, cpu)?.requires_grad_(true)?, eps: 1e-5 })
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.layer_norm(self.gain.shape(), Some(&self.gain), Some(&self.offset), self.epsilon)
+        x.layer_norm(self.weight.shape(), Some(&self.weight), Some(&self.bias), self.eps)
     }
 
     fn parameters(&self) -> Vec<Tensor> {
-        vec![self.gain.clone(), self.offset.clone()]
+        vec![self.weight.clone(), self.bias.clone()]
     }
 }
 
@@ -125,23 +118,23 @@ impl Module for Activation {
 /// While training, each element is 0 with probability p, and the others are scaled by 1 / (1 - p).
 pub struct Dropout {
     p: f64,
-    training: Cell<bool>,
+    training: AtomicBool,
 }
 
 impl Dropout {
     /// A layer that is training.
     pub fn new(p: f64) -> Dropout {
-        Dropout { p, training: Cell::new(true) }
+        Dropout { p, training: AtomicBool::new(true) }
     }
 }
 
 impl Module for Dropout {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.dropout(self.p, self.training.get())
+        x.dropout(self.p, self.training.load(Relaxed))
     }
 
     fn train(&self, training: bool) {
-        self.training.set(training);
+        self.training.store(training, Relaxed);
     }
 }
 
@@ -214,10 +207,13 @@ mod tests {
 
     #[test]
     fn parameters_that_do_not_fit_are_refused() {
-        let weight = Tensor::zeros(&[3, 2], DType::F32, DeviceId::Cpu).unwrap();
+        let weight = Tensor::zeros(&[2, 3], DType::F32, DeviceId::Cpu).unwrap();
         assert!(Linear::from_parameters(&weight, Some(&weight)).is_err());
         assert!(Linear::new(0, 2).is_err());
         let layer = Linear::from_parameters(&weight, None).unwrap();
-        assert_eq!(layer.forward(&Tensor::zeros(&[5, 3], DType::F32, DeviceId::Cpu).unwrap()).unwrap().shape(), [5, 2]);
+        assert_eq!(
+            layer.forward(&Tensor::zeros(&[5, 3], DType::F32, DeviceId::Cpu).unwrap()).unwrap().shape(),
+            [5, 2]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The fixed workloads: what they compute, on which inputs. Every mode of every system runs these same functions.
 
 use crate::generate::Generator;
-use runtime::{DType, Result, Tensor};
+use runtime::{DType, Error, Result, Tensor};
 
 /// How a workload is driven.
 #[derive(Clone, Copy)]
@@ -42,8 +42,13 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
 ];
 
 /// The workload with this name, its floating-point data of type `dtype`.
-pub fn make(name: &str, dtype: DType) -> Option<Result<Workload>> {
-    WORKLOADS.iter().find(|(n, _)| *n == name).map(|(_, maker)| maker(dtype))
+pub fn make(name: &str, dtype: DType) -> Result<Workload> {
+    let (_, maker) = WORKLOADS.iter().find(|(n, _)| *n == name).ok_or_else(|| {
+        let names: Vec<&str> = WORKLOADS.iter().map(|(n, _)| *n).collect();
+        Error::value(format!("there is no workload '{name}'"))
+            .hint(format!("workloads are {}", names.join(", ")))
+    })?;
+    maker(dtype)
 }
 
 /// Additions of `dispatch`.
@@ -93,7 +98,7 @@ fn pointwise(dtype: DType) -> Result<Workload> {
         doc: "ten element-wise operations, gelu, tanh and sigmoid among them, on 2^20 elements",
         program: Program::Forward(|inputs| {
             let [x, a, b, c] = inputs else {
-                return Err(runtime::Error::value("pointwise takes x, a, b, c"));
+                return Err(Error::value("pointwise takes x, a, b, c"));
             };
             let t1 = x.mul(a)?;
             let t6 = t1.add(b)?.gelu("tanh")?.add(&c.tanh()?.mul(x)?)?;
@@ -112,7 +117,7 @@ fn softmax_ln(dtype: DType) -> Result<Workload> {
         doc: "softmax, then layer norm, over 4096 rows of 1024",
         program: Program::Forward(|inputs| {
             let [x, gain, bias] = inputs else {
-                return Err(runtime::Error::value("softmax_ln takes x, ln.g, ln.b"));
+                return Err(Error::value("softmax_ln takes x, ln.g, ln.b"));
             };
             Ok(vec![x.softmax(-1)?.layer_norm(&[1024], Some(gain), Some(bias), 1e-5)?])
         }),
