@@ -1,7 +1,9 @@
 //! The `trifold` command.
 
 use clap::{Args, Parser, Subcommand};
+use graph::PassSelection;
 use lab::compare::{self, Request};
+use lab::inspect;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ enum Command {
     Compare(CompareArgs),
     /// Run the cases of reference files in every mode and judge them.
     Check(CheckArgs),
+    /// Show what a compiler makes of a workload: its graph, what each pass does, the plan, pictures.
+    Graph(GraphArgs),
     /// List the op table.
     Ops,
 }
@@ -68,12 +72,37 @@ struct CheckArgs {
     files: Vec<PathBuf>,
 }
 
+#[derive(Args)]
+struct GraphArgs {
+    /// The workload.
+    workload: String,
+    /// A mode that makes graphs: torch.trace, tf.function or static.
+    #[arg(long, default_value = "static")]
+    mode: String,
+    /// Only passes that keep every bit.
+    #[arg(long)]
+    exact: bool,
+    /// Leave these passes out, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["only", "stop_after"])]
+    without: Vec<String>,
+    /// Run these passes alone, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with = "stop_after")]
+    only: Vec<String>,
+    /// Run the passes up to this one.
+    #[arg(long)]
+    stop_after: Option<String>,
+    /// Write pictures of the graphs, as recorded and as optimised, into this folder (DOT text).
+    #[arg(long)]
+    dot: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         None => run_compare(cli.compare),
         Some(Command::Compare(args)) => run_compare(args),
         Some(Command::Check(args)) => run_check(args),
+        Some(Command::Graph(args)) => run_graph(args),
         Some(Command::Ops) => {
             print!("{}", lab::listing::render());
             Ok(ExitCode::SUCCESS)
@@ -131,4 +160,22 @@ fn run_check(args: CheckArgs) -> runtime::Result<ExitCode> {
         report.write_json(&path)?;
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_graph(args: GraphArgs) -> runtime::Result<ExitCode> {
+    let passes = match args.stop_after {
+        Some(name) => PassSelection::StopAfter(name),
+        None if !args.only.is_empty() => PassSelection::Only(args.only),
+        None if !args.without.is_empty() => PassSelection::Without(args.without),
+        None => PassSelection::All,
+    };
+    let request = inspect::Request { workload: args.workload, mode: args.mode, exact: args.exact, passes };
+    let stages = inspect::run(&request)?;
+    print!("{}", inspect::render(&stages));
+    if let Some(folder) = args.dot {
+        for path in inspect::write_pictures(&stages, &folder)? {
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use eager::{Autograd as _, GradOptions, GradientTape, TapeOptions, Unconnected};
 use graph::CompiledFunction;
 use graph::trace::{Mode as Recording, Spec, record};
 use indicatif::ProgressBar;
-use runtime::{DeviceId, Error, Result, Tensor};
+use runtime::{DeviceId, Result, Tensor};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -35,10 +35,7 @@ pub fn run(files: &[PathBuf], modes: &[String], device: DeviceId) -> Result<Repo
     let modes = if modes.iter().any(|m| m == "all") {
         MODES.iter().collect()
     } else {
-        modes
-            .iter()
-            .map(|n| Mode::find(n).ok_or_else(|| Error::value(format!("unknown mode '{n}'"))))
-            .collect::<Result<Vec<_>>>()?
+        modes.iter().map(|n| Mode::named(n)).collect::<Result<Vec<_>>>()?
     };
     let mut report = Report { rows: Vec::new(), modes };
     for path in files {

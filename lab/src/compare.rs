@@ -118,15 +118,7 @@ fn choose_modes(names: &[String]) -> Result<Vec<&'static Mode>> {
     if names.is_empty() {
         return Ok(MODES.iter().collect());
     }
-    let known = || MODES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
-    names
-        .iter()
-        .map(|n| {
-            Mode::find(n).ok_or_else(|| {
-                Error::value(format!("unknown mode '{n}'")).hint(format!("modes: {}", known()))
-            })
-        })
-        .collect()
+    names.iter().map(|n| Mode::named(n)).collect()
 }
 
 fn choose_workloads(names: &[String]) -> Result<Vec<&'static str>> {
@@ -188,18 +180,14 @@ pub(crate) fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
     })
 }
 
-fn made(name: &str, dtype: DType) -> Result<Workload> {
-    workloads::make(name, dtype).unwrap_or_else(|| Err(Error::value(format!("unknown workload '{name}'"))))
-}
-
 /// One workload in every mode.
 fn one(context: &Context, name: &'static str) -> Result<Vec<Record>> {
     context.progress(name, "float64", "reference");
-    let double = made(name, DType::F64)?;
+    let double = workloads::make(name, DType::F64)?;
     let double_inputs: Vec<Tensor> = double.inputs.iter().map(|(_, t)| t.clone()).collect();
     let reference =
         answers(&mut *make(&MODES[0], Task::of(&double), DeviceId::Cpu, true)?, &double_inputs, None)?;
-    let workload = made(name, DType::F32)?;
+    let workload = workloads::make(name, DType::F32)?;
     let inputs = inputs(&workload, context)?;
     let mut drivers = Vec::new();
     let mut records = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::modes::{Mode, Staging};
 use eager::{Autograd as _, GradOptions, GradientTape, no_grad};
-use graph::{Argument, BoundFunction, Function, TraceOptions, TracedFunction};
+use graph::{Argument, BoundFunction, Function, Options, TraceOptions, TracedFunction};
 use models::optim::{Optimizer, Sgd, Step};
 use models::workloads::{Program, Workload};
 use runtime::{DeviceId, Error, Result, Tensor, Variable};
@@ -214,12 +214,7 @@ impl Trace {
             Task::Train { loss, parameters, rate } => {
                 let parameters =
                     parameters.iter().map(|t| t.to_device(self.place)?.copy()).collect::<Result<Vec<_>>>()?;
-                let count = parameters.len();
-                let all: Vec<Tensor> = parameters.iter().chain(inputs).cloned().collect();
-                let traced = graph::trace("loss", &all, self.options.clone(), move |x| {
-                    let (parameters, inputs) = x.split_at(count);
-                    Ok(vec![loss(parameters, inputs)?])
-                })?;
+                let traced = traced_loss(loss, &parameters, inputs, self.options.clone())?;
                 let call = move |parameters: &[Tensor], inputs: &[Tensor]| {
                     first(traced.call(&parameters.iter().chain(inputs).cloned().collect::<Vec<_>>())?)
                 };
@@ -227,6 +222,21 @@ impl Trace {
             }
         })
     }
+}
+
+/// The loss of a training recorded for these parameters and inputs, which it takes in this order.
+pub fn traced_loss(
+    loss: fn(&[Tensor], &[Tensor]) -> Result<Tensor>,
+    parameters: &[Tensor],
+    inputs: &[Tensor],
+    options: TraceOptions,
+) -> Result<TracedFunction> {
+    let count = parameters.len();
+    let all: Vec<Tensor> = parameters.iter().chain(inputs).cloned().collect();
+    graph::trace("loss", &all, options, move |x| {
+        let (parameters, inputs) = x.split_at(count);
+        Ok(vec![loss(parameters, inputs)?])
+    })
 }
 
 fn first(outputs: Vec<Tensor>) -> Result<Tensor> {
@@ -268,9 +278,21 @@ fn staged(
     exact: bool,
     place: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Box<dyn Driver>> {
-    let options = mode.options(exact);
+    let (function, variables) = staged_function(task, mode.options(exact), place)?;
+    Ok(match mode.bound {
+        true => Box::new(Staged { call: BoundFunction::new(function), variables }),
+        false => Box::new(Staged { call: function, variables }),
+    })
+}
+
+/// The function of a whole step, and the Variables that a training has; `place` makes their first values.
+pub fn staged_function(
+    task: Task,
+    options: Options,
+    place: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<(Function, Vec<Variable>)> {
     let tensors = |args: &[Argument]| args.iter().map(|a| a.tensor().cloned()).collect::<Result<Vec<_>>>();
-    let (function, variables) = match task {
+    Ok(match task {
         Task::Forward(f) => (graph::function("forward", options, move |args| f(&tensors(args)?)), vec![]),
         Task::Gradient(f) => {
             (graph::function("gradient", options, move |args| tape_gradient(f, &tensors(args)?)), vec![])
@@ -281,10 +303,6 @@ fn staged(
             let step = move |args: &[Argument]| Ok(vec![tape_step(loss, &held, rate, &tensors(args)?)?]);
             (graph::function("train_step", options, step), variables)
         }
-    };
-    Ok(match mode.bound {
-        true => Box::new(Staged { call: BoundFunction::new(function), variables }),
-        false => Box::new(Staged { call: function, variables }),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The execution models that can be compared, as data: what each follows, what it stages, how its graphs are made.
 
 use graph::{Memory, Options, PassSelection};
+use runtime::{Error, Result};
 
 /// Where a mode decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,8 +88,11 @@ pub const MODES: &[Mode] = &[
 
 impl Mode {
     /// The mode with this name.
-    pub fn find(name: &str) -> Option<&'static Mode> {
-        MODES.iter().find(|m| m.name == name)
+    pub fn named(name: &str) -> Result<&'static Mode> {
+        MODES.iter().find(|m| m.name == name).ok_or_else(|| {
+            let names: Vec<&str> = MODES.iter().map(|m| m.name).collect();
+            Error::value(format!("there is no mode '{name}'")).hint(format!("modes are {}", names.join(", ")))
+        })
     }
 
     /// Compiler options of its graphs. `exact` keeps to bitwise passes.

@@ -127,6 +127,13 @@ impl CompiledFunction {
         Ok(look(&forward.runner, &backward.runner))
     }
 
+    /// The graphs of the forward that keeps residuals and of the backward, as they are before the passes.
+    pub fn gradient_graphs(&self, wanted: &[bool], given: &[bool]) -> Result<(Graph, Graph)> {
+        let saved = &self.forward(wanted)?.saved;
+        let split = joint(&self.pure, self.device, wanted, given)?.split(saved)?;
+        Ok((split.forward, split.backward))
+    }
+
     fn wanted(&self, needs: u64) -> Wanted {
         let params = self.graph.params().iter().enumerate();
         params.map(|(i, &v)| needs >> i.min(63) & 1 == 1 && differentiable(self.graph.ty(v))).collect()

@@ -7,9 +7,9 @@ mod cse;
 mod dce;
 mod fold;
 mod fuse;
-pub mod rules;
 #[cfg(test)]
 mod golden;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 
