@@ -235,79 +235,90 @@ impl<'c> Machine<'c> {
         }
     }
 
-    /// Runs steps over a tile. `ROWS` steps compute row values: into row buffers, one lane (as sixteen equal ones) or
-    /// `width` lanes.
+    /// Runs steps over one tile of each machine, step by step: the processor foresees where a step leads if it has just
+    /// been there. `ROWS` steps compute row values: into row buffers, one lane (as sixteen equal ones) or `width` lanes.
     ///
     /// # Safety
-    /// Views point into the tensors so that each point of the tile is valid; steps belong to the code.
+    /// Views point into the tensors so that each point of the tiles is valid; steps belong to the machines' one code.
     pub(super) unsafe fn run<const ROWS: bool>(
-        &mut self,
+        machines: &mut [Machine<'_>],
         steps: &[Step],
         tile: Tile<'_>,
     ) -> Result<(), IndexOutOfRange> {
-        let n = tile.rows * tile.cols;
         for step in steps {
-            self.ahead.step();
-            // SAFETY: the caller's contract.
-            unsafe {
-                match *step {
-                    Step::Compute { kernel, args, dst, buffer, direct, round } => {
-                        let [a, b, c] = args.map(|s| self.slot(s));
-                        let steps = a.step | b.step << 1 | c.step << 2;
-                        let mut at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
-                        let mut count = n;
-                        if steps == 0 {
-                            count = CHUNK;
-                        } else if direct != NONE && tile.uneven.is_none() {
-                            let to = self.box_of(direct, &tile);
-                            if to.packed() {
-                                at = to.at;
-                            }
+            for machine in machines.iter_mut() {
+                machine.ahead.step();
+                // SAFETY: the caller's contract.
+                unsafe { machine.one::<ROWS>(step, &tile)? }
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn one<const ROWS: bool>(&mut self, step: &Step, tile: &Tile<'_>) -> Result<(), IndexOutOfRange> {
+        let n = tile.rows * tile.cols;
+        // SAFETY: the caller's contract.
+        unsafe {
+            match *step {
+                Step::Compute { kernel, args, dst, buffer, direct, round } => {
+                    let [a, b, c] = args.map(|s| self.slot(s));
+                    let steps = a.step | b.step << 1 | c.step << 2;
+                    let mut at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
+                    let mut count = n;
+                    if steps == 0 {
+                        count = CHUNK;
+                    } else if direct != NONE && tile.uneven.is_none() {
+                        let to = self.box_of(direct, tile);
+                        if to.packed() {
+                            at = to.at;
                         }
-                        kernel(at, a.ptr, b.ptr, c.ptr, steps, count);
-                        if let Some(round) = round {
-                            round(at, at, at, at, 1, count);
-                        }
-                        self.put(dst, at, (steps != 0) as usize);
                     }
-                    Step::Load { access, dst, buffer, copy, lines } => {
-                        self.load::<ROWS>(access, dst, buffer, copy, lines, &tile)
+                    kernel(at, a.ptr, b.ptr, c.ptr, steps, count);
+                    if let Some(round) = round {
+                        round(at, at, at, at, 1, count);
                     }
-                    Step::Store { access, arg } => match tile.uneven {
-                        None => {
-                            let mover = &self.code.movers[access as usize];
-                            let (value, to) = (self.slot(arg), self.box_of(access, &tile));
-                            if value.ptr != to.at || value.step == 0 {
-                                access::store(mover, to, value.ptr, value.step, self.spare);
-                            }
-                        }
-                        Some(_) => self.store_uneven(access, arg, &tile)?,
-                    },
-                    Step::Reduce { reduction, arg } => {
-                        let value = self.slot(arg);
-                        let add = self.code.reductions[reduction as usize].reducer.add;
-                        let line = if value.line == 0 { self.width as isize } else { value.line };
-                        add(
-                            self.state(reduction).0,
-                            value.ptr,
-                            value.step,
-                            n,
-                            self.width,
-                            tile.skip as i64,
-                            line,
-                        );
-                    }
-                    Step::Finish { reduction, dst, buffer, round } => {
-                        let at = self.row(buffer);
-                        let reducer = &self.code.reductions[reduction as usize].reducer;
-                        (reducer.finish)(self.state(reduction).1, at, self.width);
-                        if let Some(round) = round {
-                            round(at, at, at, at, 1, self.width.max(CHUNK));
-                        }
-                        self.put(dst, at, (self.width > 1) as usize);
-                    }
-                    Step::Rare(rare) => self.rare::<ROWS>(rare, &tile)?,
+                    self.put(dst, at, (steps != 0) as usize);
                 }
+                Step::Load { access, dst, buffer, copy, lines } => {
+                    self.load::<ROWS>(access, dst, buffer, copy, lines, tile)
+                }
+                Step::Store { access, arg } => match tile.uneven {
+                    None => {
+                        let mover = &self.code.movers[access as usize];
+                        let (value, to) = (self.slot(arg), self.box_of(access, tile));
+                        if value.ptr != to.at || value.step == 0 {
+                            access::store(mover, to, value.ptr, value.step, self.spare);
+                        }
+                    }
+                    Some(_) => self.store_uneven(access, arg, tile)?,
+                },
+                Step::Reduce { reduction, arg } => {
+                    let value = self.slot(arg);
+                    let add = self.code.reductions[reduction as usize].reducer.add;
+                    let line = if value.line == 0 { self.width as isize } else { value.line };
+                    add(
+                        self.state(reduction).0,
+                        value.ptr,
+                        value.step,
+                        n,
+                        self.width,
+                        tile.skip as i64,
+                        line,
+                    );
+                }
+                Step::Finish { reduction, dst, buffer, round } => {
+                    let at = self.row(buffer);
+                    let reducer = &self.code.reductions[reduction as usize].reducer;
+                    (reducer.finish)(self.state(reduction).1, at, self.width);
+                    if let Some(round) = round {
+                        round(at, at, at, at, 1, self.width.max(CHUNK));
+                    }
+                    self.put(dst, at, (self.width > 1) as usize);
+                }
+                Step::Rare(rare) => self.rare::<ROWS>(rare, tile)?,
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::space::Space;
 use super::{Launch, ahead, scratch};
 use crate::loops::IndexOutOfRange;
 use smallvec::SmallVec;
+use std::slice::from_mut;
 
 /// Points of a tile: four kilobytes of f32, so that the buffers of a program fit the first-level cache.
 pub(super) const TILE: usize = 512;
@@ -147,7 +148,8 @@ unsafe fn run_tiles(
                     }
                     machine.ahead.over(plan.sweeps[0].tiles.len());
                 }
-                machine.run::<false>(&plan.sweeps[0].tiles, Tile { rows, cols, skip: 0, uneven: None })?;
+                let tile = Tile { rows, cols, skip: 0, uneven: None };
+                Machine::run::<false>(from_mut(&mut machine), &plan.sweeps[0].tiles, tile)?;
             }
             Ok(())
         }
@@ -199,7 +201,7 @@ pub(super) unsafe fn run_flat(
                         machine.ahead.over(plan.sweeps[0].tiles.len());
                     }
                     let tile = Tile { rows: 1, cols: TILE.min(to - first), skip: 0, uneven: None };
-                    machine.run::<false>(&plan.sweeps[0].tiles, tile)?;
+                    Machine::run::<false>(from_mut(&mut machine), &plan.sweeps[0].tiles, tile)?;
                 }
                 Ok(())
             }

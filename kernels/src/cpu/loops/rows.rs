@@ -16,6 +16,7 @@ use super::space::Space;
 use super::{Launch, ahead, scratch};
 use crate::loops::{IndexOutOfRange, REDUCE_BLOCK, REDUCE_LANES};
 use smallvec::SmallVec;
+use std::slice::from_mut;
 use std::sync::Mutex;
 
 /// Shorter rows are bundled even where their points are contiguous.
@@ -23,8 +24,12 @@ const SHORT: usize = 48;
 /// Outer points of the widest bundle.
 const WIDEST: usize = 256;
 
-/// Where each view stands: addresses, and coordinates of affine views.
-type Places = SmallVec<[*mut u8; 8]>;
+/// Points of the rows that run in step, so that their buffers stay near; and the most rows.
+const TOGETHER: usize = 4096;
+const MOST_TOGETHER: usize = 8;
+
+/// A coordinate along each outer axis.
+type Place = SmallVec<[isize; 6]>;
 
 /// How rows are bundled and cut.
 struct Cut<'c> {
@@ -147,50 +152,75 @@ impl<'a> Rows<'a> {
         (inner.len() > 1).then(|| Uneven { extents: &inner.extents, steps: inner.steps() })
     }
 
-    fn with_machine<R>(&self, run: impl FnOnce(&mut Machine<'a>) -> R) -> R {
-        let (code, sizes) = (self.launch.code, self.sizes());
+    /// Calls `run` with so many machines.
+    fn with_machines<R>(&self, count: usize, run: impl FnOnce(&mut [Machine<'a>]) -> R) -> R {
+        let (code, sizes, buffers) = (self.launch.code, self.sizes(), self.cut.plan.buffers);
+        let size = Machine::size(code, buffers, &sizes);
         scratch::with(|memory| {
-            let memory = memory.of(Machine::size(code, self.cut.plan.buffers, &sizes));
-            // SAFETY: the memory is as large as the machine says.
-            let mut machine =
-                unsafe { Machine::new(code, self.cut.plan.buffers, &sizes, &self.space.gathers, memory) };
-            run(&mut machine)
+            let memory = memory.of(size * count);
+            let mut machines: SmallVec<[Machine<'a>; 1]> = (0..count)
+                // SAFETY: each machine has a piece as large as it says, a multiple of 64 bytes.
+                .map(|i| unsafe {
+                    Machine::new(code, buffers, &sizes, &self.space.gathers, memory.add(i * size))
+                })
+                .collect();
+            run(&mut machines)
         })
     }
 
-    /// Where every view stands at a bundle.
-    fn locate(&self, bundle: usize) -> Places {
-        let (code, space, cut) = (self.launch.code, self.space, self.cut);
-        let outer = &space.outer;
+    /// How many rows are run in step: short ones are over before the processor has learnt where their steps lead.
+    fn together(&self) -> usize {
+        let (cut, code) = (self.cut, self.launch.code);
+        let plain = cut.axis.is_none() && cut.tile == self.space.inner_points && !code.sequential;
+        let gathers = self.space.gathers.iter().any(|&(extent, _)| extent > 0);
+        match plain && !gathers {
+            true => (TOGETHER / cut.tile).clamp(1, MOST_TOGETHER),
+            // The first index out of range is that of the first row that has one.
+            false => 1,
+        }
+    }
+
+    /// The coordinates of a bundle along the outer axes.
+    #[inline]
+    fn locate(&self, bundle: usize) -> Place {
+        let (outer, cut) = (&self.space.outer, self.cut);
+        if outer.len() == 1 && cut.axis.is_none() {
+            return Place::from_elem(bundle as isize, 1);
+        }
         let groups = cut.extent.div_ceil(cut.width);
-        let (mut rest, first) = (bundle / groups, bundle % groups * cut.width);
-        let mut places = space.bases.clone();
+        let mut rest = bundle / groups;
+        let mut place = Place::from_elem(0, outer.len());
         for axis in (0..outer.len()).rev() {
-            let at = match Some(axis) == cut.axis {
-                true => first,
-                false => {
-                    let at = rest % outer.extents[axis];
-                    rest /= outer.extents[axis];
-                    at
-                }
-            };
-            for (v, place) in places.iter_mut().enumerate() {
-                let size = code.movers.get(v).map_or(1, |m| m.size as isize);
-                *place = place.wrapping_offset(at as isize * outer.step(v, axis) * size);
+            if Some(axis) == cut.axis {
+                place[axis] = (bundle % groups * cut.width) as isize;
+            } else {
+                place[axis] = (rest % outer.extents[axis]) as isize;
+                rest /= outer.extents[axis];
             }
         }
-        places
+        place
+    }
+
+    /// Where a view stands at such a place: an address, or the coordinate of an affine view.
+    #[inline]
+    fn position(&self, v: usize, place: &Place) -> *mut u8 {
+        let steps = place.iter().enumerate().map(|(axis, i)| i * self.space.outer.step(v, axis));
+        let size = self.launch.code.movers.get(v).map_or(1, |m| m.size as isize);
+        self.space.bases[v].wrapping_offset(steps.sum::<isize>() * size)
     }
 
     /// Points the views at a bundle.
-    unsafe fn enter(&self, machine: &mut Machine<'_>, bundle: usize, places: &Places) {
+    unsafe fn enter(&self, machine: &mut Machine<'_>, bundle: usize) {
         let (space, cut) = (self.space, self.cut);
         let inner = &space.inner;
-        let groups = cut.extent.div_ceil(cut.width);
-        machine.width = cut.width.min(cut.extent - bundle % groups * cut.width);
-        for (v, &at) in places.iter().enumerate() {
+        if cut.axis.is_some() {
+            let groups = cut.extent.div_ceil(cut.width);
+            machine.width = cut.width.min(cut.extent - bundle % groups * cut.width);
+        }
+        let place = self.locate(bundle);
+        for v in 0..space.bases.len() {
             let view = View {
-                at,
+                at: self.position(v, &place),
                 row_step: inner.len().checked_sub(1).map_or(0, |last| inner.step(v, last)),
                 col_step: cut.axis.map_or(0, |a| space.outer.step(v, a)),
             };
@@ -213,15 +243,20 @@ impl<'a> Rows<'a> {
         machine.ahead.over(sweep.tiles.len());
     }
 
-    /// Asks for the lines of the row at these places, spread over the steps of the one before.
-    fn look_down(&self, ahead: &mut Ahead, places: &Places, steps: usize) {
-        ahead.clear();
+    /// The accesses whose next row lies elsewhere, in one piece.
+    fn streams(&self) -> SmallVec<[usize; 8]> {
         let (outer, inner) = (&self.space.outer, &self.space.inner);
-        for (v, mover) in self.launch.code.movers.iter().enumerate() {
-            let moves = (0..outer.len()).any(|a| outer.step(v, a) != 0);
-            if moves && inner.step(v, 0) == 1 {
-                ahead.add(places[v], self.space.inner_points * mover.size);
-            }
+        let moves = |v: usize| (0..outer.len()).any(|a| outer.step(v, a) != 0);
+        (0..self.launch.code.movers.len()).filter(|&v| moves(v) && inner.step(v, 0) == 1).collect()
+    }
+
+    /// Asks for the lines of a row, spread over the steps of the one before.
+    fn look_down(&self, ahead: &mut Ahead, streams: &[usize], bundle: usize, steps: usize) {
+        ahead.clear();
+        let place = self.locate(bundle);
+        for &v in streams {
+            let bytes = self.space.inner_points * self.launch.code.movers[v].size;
+            ahead.add(self.position(v, &place), bytes);
         }
         ahead.over(steps);
     }
@@ -231,25 +266,32 @@ impl<'a> Rows<'a> {
     unsafe fn run_bundles(&self, from: usize, to: usize) -> Result<(), IndexOutOfRange> {
         let uneven = self.uneven();
         let points = self.space.inner_points;
+        let together = self.together().min(to - from).max(1);
         let steps = self.cut.plan.sweeps.iter().map(|s| s.rows.len() + s.tiles.len()).sum();
-        self.with_machine(|machine| {
+        let streams = match self.far && self.cut.tile == points {
+            true => self.streams(),
+            false => SmallVec::new(),
+        };
+        self.with_machines(together, |machines| {
             // SAFETY: the caller's contract.
             unsafe {
-                machine.begin(self.launch.params, points);
-                let mut places = self.locate(from);
-                for bundle in from..to {
-                    self.enter(machine, bundle, &places);
-                    if bundle + 1 < to {
-                        places = self.locate(bundle + 1);
-                        if self.far && self.cut.tile == points {
-                            self.look_down(&mut machine.ahead, &places, steps);
+                for machine in machines.iter_mut() {
+                    machine.begin(self.launch.params, points);
+                }
+                for first in (from..to).step_by(together) {
+                    let machines = &mut machines[..together.min(to - first)];
+                    for (bundle, machine) in (first..).zip(machines.iter_mut()) {
+                        self.enter(machine, bundle);
+                        if !streams.is_empty() && bundle + together < to {
+                            self.look_down(&mut machine.ahead, &streams, bundle + together, steps);
                         }
                     }
                     for sweep in &self.cut.plan.sweeps {
-                        self.open(machine, sweep)?;
-                        self.blocks(machine, sweep, uneven.as_ref(), 0, points)?;
+                        self.open(machines, sweep)?;
+                        self.blocks(machines, sweep, uneven.as_ref(), 0, points)?;
                     }
-                    machine.run::<true>(&self.cut.plan.last, self.row(machine))?;
+                    let row = self.row(&machines[0]);
+                    Machine::run::<true>(machines, &self.cut.plan.last, row)?;
                 }
                 Ok(())
             }
@@ -261,53 +303,58 @@ impl<'a> Rows<'a> {
     }
 
     /// Row values before a pass.
-    unsafe fn open(&self, machine: &mut Machine<'_>, sweep: &Sweep) -> Result<(), IndexOutOfRange> {
-        let tile = self.row(machine);
+    unsafe fn open(&self, machines: &mut [Machine<'_>], sweep: &Sweep) -> Result<(), IndexOutOfRange> {
+        let tile = self.row(&machines[0]);
         // SAFETY: the caller's contract.
         unsafe {
-            machine.run::<true>(&sweep.rows, tile)?;
-            machine.run::<false>(&sweep.spreads, Tile { rows: self.cut.tile, ..tile })
+            Machine::run::<true>(machines, &sweep.rows, tile)?;
+            Machine::run::<false>(machines, &sweep.spreads, Tile { rows: self.cut.tile, ..tile })
         }
     }
 
     /// The tiles of a pass between two inner points, of which the first begins a block; the totals then hold these
-    /// blocks alone.
+    /// blocks alone. The machines are of one width.
     unsafe fn blocks(
         &self,
-        machine: &mut Machine<'_>,
+        machines: &mut [Machine<'_>],
         sweep: &Sweep,
         uneven: Option<&Uneven<'_>>,
         from: usize,
         to: usize,
     ) -> Result<(), IndexOutOfRange> {
-        let width = machine.width;
+        let width = machines[0].width;
         let code = self.launch.code;
         // SAFETY: the states are large enough for the width; the caller's contract for the tiles.
         unsafe {
             for &r in &sweep.reductions {
-                let (lanes, total) = machine.state(r);
                 let reduction = &code.reductions[r as usize];
-                if reduction.scan {
-                    (reduction.reducer.start)(total, width);
-                } else {
-                    (reduction.reducer.start)(lanes, width * REDUCE_LANES);
+                for machine in machines.iter() {
+                    let (lanes, total) = machine.state(r);
+                    if reduction.scan {
+                        (reduction.reducer.start)(total, width);
+                    } else {
+                        (reduction.reducer.start)(lanes, width * REDUCE_LANES);
+                    }
                 }
             }
             let mut first = from;
             loop {
                 let rows = self.cut.tile.min(to - first);
                 if self.far && rows < to - first {
-                    self.look_along(machine, sweep, first + rows, to);
+                    for machine in machines.iter_mut() {
+                        self.look_along(machine, sweep, first + rows, to);
+                    }
                 }
                 if rows > 0 {
-                    machine.run::<false>(&sweep.tiles, Tile { rows, cols: width, skip: first, uneven })?;
+                    let tile = Tile { rows, cols: width, skip: first, uneven };
+                    Machine::run::<false>(machines, &sweep.tiles, tile)?;
                 }
                 first += rows;
                 if first == to || first.is_multiple_of(REDUCE_BLOCK) {
                     let block = first.saturating_sub(1) / REDUCE_BLOCK;
                     for &r in &sweep.reductions {
                         let reduction = &code.reductions[r as usize];
-                        if !reduction.scan {
+                        for machine in machines.iter().filter(|_| !reduction.scan) {
                             let (lanes, total) = machine.state(r);
                             (reduction.reducer.fold)(lanes, total, width, block == from / REDUCE_BLOCK);
                         }
@@ -326,14 +373,15 @@ impl<'a> Rows<'a> {
         let points = self.space.inner_points;
         let blocks = points.div_ceil(REDUCE_BLOCK);
         let plan = self.cut.plan;
-        self.with_machine(|machine| {
+        self.with_machines(1, |machines| {
+            let machine = &mut machines[0];
             // SAFETY: the caller's contract; while the parts run this machine is only read.
             unsafe {
                 machine.begin(self.launch.params, points);
                 for bundle in 0..self.cut.bundles {
-                    self.enter(machine, bundle, &self.locate(bundle));
+                    self.enter(machine, bundle);
                     for sweep in &plan.sweeps {
-                        self.open(machine, sweep)?;
+                        self.open(from_mut(machine), sweep)?;
                         let totals = self.divide(
                             machine,
                             sweep,
@@ -343,7 +391,8 @@ impl<'a> Rows<'a> {
                         )?;
                         self.gather_totals(machine, sweep, &totals, blocks);
                     }
-                    machine.run::<true>(&plan.last, self.row(machine))?;
+                    let row = self.row(machine);
+                    Machine::run::<true>(from_mut(machine), &plan.last, row)?;
                 }
                 Ok(())
             }
@@ -375,7 +424,8 @@ impl<'a> Rows<'a> {
         let shared = &Shared { slots: machine.slots, views: machine.views };
         self.launch.parts(blocks, cost, &|from, to| {
             let Shared { slots, views } = *shared;
-            self.with_machine(|own| {
+            self.with_machines(1, |machines| {
+                let own = &mut machines[0];
                 own.width = width;
                 // SAFETY: slots and views of the waiting machine are as many as this one's, and only read.
                 unsafe {
@@ -384,7 +434,7 @@ impl<'a> Rows<'a> {
                     for block in blocks * from / to.1..blocks * to.0 / to.1 {
                         let first = block * REDUCE_BLOCK;
                         let last = (first + REDUCE_BLOCK).min(self.space.inner_points);
-                        self.blocks(own, sweep, uneven, first, last)?;
+                        self.blocks(from_mut(own), sweep, uneven, first, last)?;
                         let mut all = totals.lock().unwrap_or_else(|e| e.into_inner());
                         let mut at = all.as_mut_ptr().add(block * each) as *mut u8;
                         for (&r, &size) in sweep.reductions.iter().zip(&sizes) {

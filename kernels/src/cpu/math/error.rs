@@ -1,6 +1,6 @@
 //! The error function and its complement.
 
-use super::{ROUND, at_most, exp_less_one, exp64, fma, low_bits, poly, poly64, power_of_two};
+use super::{ROUND, at_most, exp_less_one, exp64, exponent, fma, poly, poly64};
 use crate::cpu::isa::Target;
 
 /// Below it a polynomial in x^2, above it e to a polynomial.
@@ -64,11 +64,11 @@ pub(super) fn erf<T: Target>(x: f32) -> f32 {
     // erf(4) is 1 to the last place.
     let a = at_most(x.abs(), 4.0);
     let log = poly::<T, 8>(a, LOG_ERFC);
-    let sum = fma::<T>(log, std::f32::consts::LOG2_E, ROUND);
-    let n = sum - ROUND;
+    let sum = fma::<T>(log, std::f32::consts::LOG2_E, ROUND + 127.0);
+    let n = sum - (ROUND + 127.0);
     let r = fma::<T>(n, -std::f32::consts::LN_2, log);
     let e = exp_less_one::<T>(r) + 1.0;
-    let large = fma::<T>(-e, power_of_two(low_bits(sum)), 1.0).copysign(x);
+    let large = fma::<T>(-e, exponent(sum.to_bits()), 1.0).copysign(x);
     if x.abs() < CUT { small } else { large }
 }
 

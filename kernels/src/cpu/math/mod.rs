@@ -206,10 +206,10 @@ fn low_bits64(sum: f64) -> i64 {
     (sum.to_bits() as i64).wrapping_sub(ROUND64.to_bits() as i64)
 }
 
-/// 2^k for -126 <= k <= 127.
+/// 2^k for -126 <= k <= 127, out of the bits of k + 127 + ROUND, or of k + 127 and anything above the ninth bit.
 #[inline(always)]
-fn power_of_two(k: i32) -> f32 {
-    f32::from_bits((k.wrapping_add(127) << 23) as u32)
+fn exponent(bits: u32) -> f32 {
+    f32::from_bits(bits << 23)
 }
 
 /// 2^k for -1022 <= k <= 1023.

@@ -140,6 +140,17 @@ unsafe fn fold_body<F: Fold>(state: *mut u8, total: *mut u8, width: usize, fresh
     let (lanes, total) = (state as *mut F::Acc, total as *mut F::Acc);
     // SAFETY: the caller's contract.
     unsafe {
+        if width == 1 {
+            let mut all = (lanes as *const [F::Acc; REDUCE_LANES]).read();
+            for half in [8, 4, 2, 1] {
+                for i in 0..half {
+                    all[i] = F::merge(all[i], all[i + half]);
+                }
+            }
+            total.write(if fresh { all[0] } else { F::merge(*total, all[0]) });
+            (lanes as *mut [F::Acc; REDUCE_LANES]).write([F::START; REDUCE_LANES]);
+            return;
+        }
         let mut half = REDUCE_LANES / 2;
         while half > 0 {
             let distance = half * width;
