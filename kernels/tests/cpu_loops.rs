@@ -2,7 +2,7 @@
 //! this processor has and with one and three threads.
 
 use kernels::cpu::isa::Isa;
-use kernels::cpu::loops::compile_for;
+use kernels::cpu::loops::compile_with;
 use kernels::cpu::threads::Pool;
 use kernels::loops::Precision;
 use kernels::loops::random::{Case, Style, case};
@@ -24,8 +24,13 @@ fn agree(got: Scalar, expected: Scalar, dtype: DType, style: Style) -> bool {
     style == Style::Any && (a - b).abs() <= tolerance * (1.0 + b.abs())
 }
 
-fn run(case: &Case, isa: Isa, pool: &Pool) -> Result<Vec<Buffer>, kernels::loops::IndexOutOfRange> {
-    let compiled = compile_for(&case.composed.program, isa).expect("a composed program compiles");
+fn run(
+    case: &Case,
+    isa: Isa,
+    native: bool,
+    pool: &Pool,
+) -> Result<Vec<Buffer>, kernels::loops::IndexOutOfRange> {
+    let compiled = compile_with(&case.composed.program, isa, native).expect("a composed program compiles");
     let mut buffers = case.buffers.clone();
     let pointers: Vec<*mut u8> =
         case.of_access.iter().map(|&b| buffers[b].bytes_mut().as_mut_ptr()).collect();
@@ -40,12 +45,13 @@ fn check(seeds: std::ops::Range<u64>, style: Style) -> Vec<(u64, String)> {
     for seed in seeds {
         let case = case(seed, style);
         let expected = case.expected(Precision::Declared);
-        for isa in Isa::available() {
+        for (isa, native) in Isa::available().flat_map(|isa| [(isa, false), (isa, true)]) {
             for pool in &pools {
                 let mut fail = |what: String| {
-                    failures.push((seed, format!("{isa:?} {} threads: {what}", pool.threads())))
+                    let how = if native { "native" } else { "tiled" };
+                    failures.push((seed, format!("{isa:?} {how} {} threads: {what}", pool.threads())))
                 };
-                match (run(&case, isa, pool), &expected) {
+                match (run(&case, isa, native, pool), &expected) {
                     (Err(got), Err(expected)) if got.access == expected.access => {}
                     (Ok(got), Ok(expected)) => {
                         for (b, (got, expected)) in got.iter().zip(expected).enumerate() {

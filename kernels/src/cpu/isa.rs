@@ -67,6 +67,12 @@ pub fn isa() -> Isa {
     })
 }
 
+/// Whether machine code is made while programs are compiled: unless `TRIFOLD_NATIVE=off`.
+pub fn native() -> bool {
+    static CHOSEN: OnceLock<bool> = OnceLock::new();
+    *CHOSEN.get_or_init(|| std::env::var("TRIFOLD_NATIVE").as_deref() != Ok("off"))
+}
+
 /// What a kernel body may assume about the processor; the marker that bodies are generic over.
 pub trait Target: Copy {
     /// Whether `mul_add` is one instruction (elsewhere it is a slow library call).

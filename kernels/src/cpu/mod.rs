@@ -4,4 +4,5 @@ pub mod gemm;
 pub mod isa;
 pub mod loops;
 mod math;
+mod native;
 pub mod threads;

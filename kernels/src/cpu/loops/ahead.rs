@@ -49,6 +49,12 @@ impl Ahead {
         self.share = self.left.div_ceil(steps.max(1));
     }
 
+    /// Whether nothing remains.
+    #[inline(always)]
+    pub(super) fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
     /// Fetches the share of one step.
     #[inline(always)]
     pub(super) fn step(&mut self) {

@@ -60,12 +60,12 @@ pub(super) enum Class {
 }
 
 /// Compiles a verified program for a level of vector instructions.
-pub(super) fn compile(program: &Program, isa: Isa) -> Result<Code, CompileError> {
+pub(super) fn compile(program: &Program, isa: Isa, native: bool) -> Result<Code, CompileError> {
     let (insts, accesses) = (program.insts.len(), program.accesses.len());
     if insts + accesses > LIMIT {
         return Err(CompileError::TooLong { insts, accesses, limit: LIMIT });
     }
-    let mut compiler = Compiler::new(program, isa)?;
+    let mut compiler = Compiler::new(program, isa, native && isa >= Isa::Avx2)?;
     compiler.classify();
     compiler.pair();
     compiler.emit()
@@ -74,6 +74,8 @@ pub(super) fn compile(program: &Program, isa: Isa) -> Result<Code, CompileError>
 pub(super) struct Compiler<'p> {
     pub(super) program: &'p Program,
     pub(super) isa: Isa,
+    /// Whether neighbouring steps become machine code.
+    pub(super) native: bool,
     pub(super) map: bool,
     pub(super) class: Vec<Class>,
     pub(super) stage: Vec<u32>,
@@ -92,7 +94,7 @@ pub(super) struct Compiler<'p> {
 }
 
 impl<'p> Compiler<'p> {
-    fn new(program: &'p Program, isa: Isa) -> Result<Compiler<'p>, CompileError> {
+    fn new(program: &'p Program, isa: Isa, native: bool) -> Result<Compiler<'p>, CompileError> {
         let n = program.insts.len();
         let mut uses = vec![0u32; n];
         for (i, inst) in program.insts.iter().enumerate() {
@@ -122,7 +124,7 @@ impl<'p> Compiler<'p> {
             }
         }
         let closes = |inst: &Inst| matches!(inst.op, InstOp::Reduce(..) | InstOp::Scan(..));
-        let movers = program
+        let movers: Vec<Mover> = program
             .accesses
             .iter()
             .map(|access| {
@@ -154,6 +156,7 @@ impl<'p> Compiler<'p> {
         Ok(Compiler {
             program,
             isa,
+            native,
             map: !program.insts.iter().any(closes),
             class: vec![Class::Dead; n],
             stage: vec![0; n],
@@ -171,6 +174,8 @@ impl<'p> Compiler<'p> {
                 uniforms: Vec::new(),
                 constants: Vec::new(),
                 reductions: Vec::new(),
+                chains: Vec::new(),
+                fetched: vec![false; movers.len()],
                 movers,
                 affines: Vec::new(),
                 slots: n,

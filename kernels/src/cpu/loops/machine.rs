@@ -70,6 +70,14 @@ pub(super) struct Machine<'c> {
     pub(super) ahead: Ahead,
 }
 
+/// Points of a chain between two shares of what is fetched ahead: whole rounds of the lanes.
+const PIECE: usize = 256;
+
+/// Shares of what is fetched ahead that steps over so many points have room for.
+pub(super) fn weight(steps: &[Step], points: usize) -> usize {
+    steps.iter().map(|step| if let Step::Chain(_) = step { points.div_ceil(PIECE) } else { 1 }).sum()
+}
+
 const fn aligned(size: usize) -> usize {
     size.next_multiple_of(64)
 }
@@ -266,16 +274,11 @@ impl<'c> Machine<'c> {
                 Step::Compute { kernel, args, dst, buffer, direct, round } => {
                     let [a, b, c] = args.map(|s| self.slot(s));
                     let steps = a.step | b.step << 1 | c.step << 2;
-                    let mut at = if ROWS { self.row(buffer) } else { self.buffer(buffer) };
-                    let mut count = n;
-                    if steps == 0 {
-                        count = CHUNK;
-                    } else if direct != NONE && tile.uneven.is_none() {
-                        let to = self.box_of(direct, tile);
-                        if to.packed() {
-                            at = to.at;
-                        }
-                    }
+                    let (at, count) = match steps {
+                        _ if ROWS => (self.row(buffer), if steps == 0 { CHUNK } else { n }),
+                        0 => (self.buffer(buffer), CHUNK),
+                        _ => (self.target(buffer, direct, tile), n),
+                    };
                     kernel(at, a.ptr, b.ptr, c.ptr, steps, count);
                     if let Some(round) = round {
                         round(at, at, at, at, 1, count);
@@ -318,10 +321,71 @@ impl<'c> Machine<'c> {
                     }
                     self.put(dst, at, (self.width > 1) as usize);
                 }
+                Step::Chain(at) => self.chain(at, tile)?,
                 Step::Rare(rare) => self.rare::<ROWS>(rare, tile)?,
             }
         }
         Ok(())
+    }
+
+    /// Runs a chain over a tile.
+    ///
+    /// # Safety
+    /// As `run`.
+    #[inline(never)]
+    unsafe fn chain(&mut self, at: u16, tile: &Tile<'_>) -> Result<(), IndexOutOfRange> {
+        let chain = &self.code.chains[at as usize];
+        // SAFETY: the caller's contract; slots and buffers are those of the compiler that made the chain.
+        unsafe {
+            if self.width > 1 && !chain.folds.is_empty() {
+                for step in &chain.steps {
+                    self.one::<false>(step, tile)?;
+                }
+                return Ok(());
+            }
+            let n = tile.rows * tile.cols;
+            for &(slot, buffer, direct) in &chain.outputs {
+                self.put(slot, self.target(buffer, direct, tile), 1);
+            }
+            // What is fetched ahead is fetched between pieces of the chain.
+            let piece = if self.ahead.is_done() { n } else { PIECE };
+            for done in (0..n).step_by(piece.max(1)) {
+                if done > 0 {
+                    self.ahead.step();
+                }
+                chain.native.run(piece.min(n - done), |mut words| {
+                    let mut put = |word: usize| {
+                        words.write(word);
+                        words = words.add(1);
+                    };
+                    for &input in &chain.inputs {
+                        let Slot { ptr, step, .. } = self.slot(input);
+                        put(ptr as usize + done * step * size_of::<f32>());
+                        put(step * CHUNK * size_of::<f32>());
+                    }
+                    for &(slot, ..) in &chain.outputs {
+                        put(self.slot(slot).ptr as usize + done * size_of::<f32>());
+                    }
+                    for &fold in &chain.folds {
+                        put(self.state(fold).0 as usize);
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a value of a tile is written: its buffer, or its place in a tensor where that is one piece.
+    #[inline(always)]
+    unsafe fn target(&self, buffer: BufferId, direct: u16, tile: &Tile<'_>) -> *mut u8 {
+        if direct != NONE && tile.uneven.is_none() {
+            // SAFETY: the positions of a tile lie in the access's buffer.
+            let to = unsafe { self.box_of(direct, tile) };
+            if to.packed() {
+                return to.at;
+            }
+        }
+        self.buffer(buffer)
     }
 
     /// Stores a tile whose rows step unevenly.

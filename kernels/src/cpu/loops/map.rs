@@ -4,7 +4,7 @@
 //! is long; several where it is short (so that a decoded step is worth its call); and about as many rows as columns
 //! where some access is contiguous the other way, so that both sides of a transposition use whole cache lines.
 
-use super::machine::{Machine, Sizes, Tile, View};
+use super::machine::{Machine, Sizes, Tile, View, weight};
 use super::plan::Code;
 use super::space::Space;
 use super::{Launch, ahead, scratch};
@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use std::slice::from_mut;
 
 /// Points of a tile: four kilobytes of f32, so that the buffers of a program fit the first-level cache.
-pub(super) const TILE: usize = 512;
+pub(super) const TILE: usize = 1024;
 /// Rows and columns of a tile that transposes.
 const SQUARE: usize = 32;
 
@@ -141,12 +141,12 @@ unsafe fn run_tiles(
                     machine.ahead.clear();
                     for (v, mover) in code.movers.iter().enumerate() {
                         let View { at, row_step, col_step } = *machine.views.add(v);
-                        if col_step == 1 && (rows == 1 || row_step == cols as isize) {
+                        if !code.fetched[v] && col_step == 1 && (rows == 1 || row_step == cols as isize) {
                             let bytes = rows * cols * mover.size;
                             machine.ahead.add(at.wrapping_add(bytes), bytes);
                         }
                     }
-                    machine.ahead.over(plan.sweeps[0].tiles.len());
+                    machine.ahead.over(weight(&plan.sweeps[0].tiles, TILE));
                 }
                 let tile = Tile { rows, cols, skip: 0, uneven: None };
                 Machine::run::<false>(from_mut(&mut machine), &plan.sweeps[0].tiles, tile)?;
@@ -193,12 +193,16 @@ pub(super) unsafe fn run_flat(
                     }
                     machine.ahead.clear();
                     if far && first + TILE < to {
-                        for (v, p) in pointers.iter().enumerate().filter(|&(v, _)| broadcast >> v & 1 == 0) {
+                        for (v, p) in pointers
+                            .iter()
+                            .enumerate()
+                            .filter(|&(v, _)| broadcast >> v & 1 == 0 && !code.fetched[v])
+                        {
                             let size = code.movers[v].size;
                             let bytes = TILE.min(to - first - TILE) * size;
                             machine.ahead.add(p.wrapping_add((first + TILE) * size), bytes);
                         }
-                        machine.ahead.over(plan.sweeps[0].tiles.len());
+                        machine.ahead.over(weight(&plan.sweeps[0].tiles, TILE));
                     }
                     let tile = Tile { rows: 1, cols: TILE.min(to - first), skip: 0, uneven: None };
                     Machine::run::<false>(from_mut(&mut machine), &plan.sweeps[0].tiles, tile)?;

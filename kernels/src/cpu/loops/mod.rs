@@ -8,6 +8,7 @@
 
 mod access;
 mod ahead;
+mod chains;
 mod compile;
 mod kernel;
 mod machine;
@@ -22,7 +23,7 @@ mod tables;
 
 pub use compile::CompileError;
 
-use super::isa::{Isa, isa};
+use super::isa::{Isa, isa, native};
 use super::threads::Pool;
 use crate::dtype::Scalar;
 use crate::loops::{Geometry, IndexOutOfRange, Program};
@@ -44,7 +45,12 @@ pub fn compile(program: &Program) -> Result<CompiledLoop, CompileError> {
 
 /// Compiles a verified program for a level of vector instructions, which the processor must have.
 pub fn compile_for(program: &Program, isa: Isa) -> Result<CompiledLoop, CompileError> {
-    let code = compile::compile(program, isa.min(Isa::highest()))?;
+    compile_with(program, isa, native())
+}
+
+/// As `compile_for`; `native` says whether chains of steps become machine code. Either way gives the same bits.
+pub fn compile_with(program: &Program, isa: Isa, native: bool) -> Result<CompiledLoop, CompileError> {
+    let code = compile::compile(program, isa.min(Isa::highest()), native)?;
     Ok(CompiledLoop { simple: Simple::of(&code), code })
 }
 

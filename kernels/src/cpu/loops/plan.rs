@@ -6,6 +6,7 @@
 
 use super::kernel::Kernel;
 use super::tables::reduce::Reducer;
+use crate::cpu::native::Native;
 use crate::dtype::{DType, Scalar};
 
 /// Index of a slot.
@@ -37,8 +38,22 @@ pub(super) enum Step {
     Store { access: u16, arg: SlotId },
     /// The result of a reduction. At row level only.
     Finish { reduction: u16, dst: SlotId, buffer: BufferId, round: Option<Kernel> },
+    /// Many steps as machine code.
+    Chain(u16),
     /// One of the others.
     Rare(Rare),
+}
+
+/// Neighbouring steps as one loop of machine code.
+pub(super) struct Chain {
+    pub(super) native: Native,
+    pub(super) inputs: Vec<SlotId>,
+    /// Values that other steps read: slot, buffer, and the access that may be written instead of it.
+    pub(super) outputs: Vec<(SlotId, BufferId, u16)>,
+    /// Reductions.
+    pub(super) folds: Vec<u16>,
+    /// The same one by one, for tiles of columns whose reductions lie side by side.
+    pub(super) steps: Vec<Step>,
 }
 
 /// What few programs do, out of the way of what all do.
@@ -162,6 +177,9 @@ pub(super) struct Code {
     /// Constants and the slots that hold them.
     pub(super) constants: Vec<(SlotId, Block)>,
     pub(super) reductions: Vec<Reduction>,
+    pub(super) chains: Vec<Chain>,
+    /// Whether a chain fetches the lines of an access ahead.
+    pub(super) fetched: Vec<bool>,
     pub(super) movers: Vec<Mover>,
     pub(super) affines: Vec<Affine>,
     pub(super) slots: usize,

@@ -9,7 +9,7 @@
 //! needs again is computed again. Few long rows are cut at the blocks of the canonical order between threads.
 
 use super::ahead::Ahead;
-use super::machine::{Machine, Sizes, Tile, Uneven, View};
+use super::machine::{Machine, Sizes, Tile, Uneven, View, weight};
 use super::map::TILE;
 use super::plan::{Code, Plan, Sweep};
 use super::space::Space;
@@ -240,7 +240,7 @@ impl<'a> Rows<'a> {
                 machine.ahead.add(view.at.wrapping_add(next * mover.size), bytes);
             }
         }
-        machine.ahead.over(sweep.tiles.len());
+        machine.ahead.over(weight(&sweep.tiles, self.cut.tile));
     }
 
     /// The accesses whose next row lies elsewhere, in one piece.
@@ -267,7 +267,7 @@ impl<'a> Rows<'a> {
         let uneven = self.uneven();
         let points = self.space.inner_points;
         let together = self.together().min(to - from).max(1);
-        let steps = self.cut.plan.sweeps.iter().map(|s| s.rows.len() + s.tiles.len()).sum();
+        let steps = self.cut.plan.sweeps.iter().map(|s| s.rows.len() + weight(&s.tiles, points)).sum();
         let streams = match self.far && self.cut.tile == points {
             true => self.streams(),
             false => SmallVec::new(),

@@ -120,10 +120,15 @@ impl Compiler<'_> {
                 let spread = Rare::Spread { arg: j as SlotId, dst, buffer, size: size as u8 };
                 sweep.spreads.push(Step::Rare(spread));
             }
+            let (mut chain, mut steps) = (0..0, Vec::new());
             for (at, &i) in list.iter().enumerate() {
-                // Freed after the step that reads it and not before: a value that does not step is read again for
-                // each chunk, so its buffer cannot take the result.
-                buffers.release(|end| end < (s, at));
+                if chain.end <= at {
+                    chain = self.chainable(list, at);
+                }
+                // Freed after the step or the chain that reads it and not before: a value that does not step is read
+                // again for each chunk, so its buffer cannot take the result.
+                let start = if chain.is_empty() { at } else { chain.start };
+                buffers.release(|end| end < (s, start));
                 if !self.is_store(i) && !self.is_reduce(i) {
                     self.widen(i);
                     self.buffer[i] = buffers.take(ends[s][i].unwrap_or((s, at)));
@@ -132,13 +137,25 @@ impl Compiler<'_> {
                     sweep.reductions.push(self.reduction[i]);
                 }
                 let direct = self.direct(i, at, s, lists, kept);
-                self.compute_step(i, true, direct, &mut sweep.tiles)?;
+                let to = if chain.is_empty() || self.is_load(i) { &mut sweep.tiles } else { &mut steps };
+                self.compute_step(i, true, direct, to)?;
                 sweep.cost += self.cost(i);
+                if at + 1 == chain.end {
+                    let needed = |i: usize| ends[s][i].is_some_and(|end| end > (s, at));
+                    match self.chain(&list[chain.clone()], std::mem::take(&mut steps), needed) {
+                        Ok(made) => sweep.tiles.push(Step::Chain(made)),
+                        Err(steps) => sweep.tiles.extend(steps),
+                    }
+                }
             }
             plan.sweeps.push(sweep);
         }
         plan.buffers = buffers.count();
         Ok(plan)
+    }
+
+    fn is_load(&self, i: usize) -> bool {
+        matches!(self.program.insts[i].op, InstOp::Load { .. })
     }
 
     /// Makes tile buffers wide enough for a value; its lane's bytes.

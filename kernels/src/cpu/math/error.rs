@@ -4,10 +4,10 @@ use super::{ROUND, at_most, exp_less_one, exp64, exponent, fma, poly, poly64};
 use crate::cpu::isa::Target;
 
 /// Below it a polynomial in x^2, above it e to a polynomial.
-const CUT: f32 = 0.921_875;
+pub(in crate::cpu) const CUT: f32 = 0.921_875;
 
 /// erf(x) / x - 1, in x^2, below the cut.
-const SMALL: [f32; 7] = [
+pub(in crate::cpu) const SMALL: [f32; 7] = [
     0.128_379_166,
     -0.376_126_349,
     0.112_836_957,
@@ -29,7 +29,7 @@ const SMALL64: [f64; 9] = [
 ];
 
 /// log(erfc(x)) from the cut to 4.
-const LOG_ERFC: [f32; 8] = [
+pub(in crate::cpu) const LOG_ERFC: [f32; 8] = [
     6.689_759_9e-5,
     -1.129_013_66,
     -0.634_317_398,

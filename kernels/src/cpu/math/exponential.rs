@@ -8,7 +8,7 @@ use super::{ROUND, at_least, at_most, exp_less_one, exponent, fma};
 use crate::cpu::isa::Target;
 
 /// ln(2) with nine significant bits, and the rest.
-const LN2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+pub(in crate::cpu) const LN2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
 
 /// n as `exponent` and `scaled` take it, and e^r - 1.
 #[inline(always)]

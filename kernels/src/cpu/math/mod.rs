@@ -20,6 +20,13 @@ mod scalar;
 mod tests;
 mod trigonometric;
 
+/// The constants of the functions that `cpu::native` makes code for.
+pub(super) mod coefficients {
+    pub(in crate::cpu) use super::error::{CUT, LOG_ERFC, SMALL};
+    pub(in crate::cpu) use super::exponential::LN2;
+    pub(in crate::cpu) use super::{EXP, ROUND};
+}
+
 use super::isa::Target;
 
 /// The functions of the float types.
@@ -189,7 +196,7 @@ fn at_most(x: f32, high: f32) -> f32 {
 }
 
 /// Added and subtracted, it rounds an f32 of magnitude below 2^22 to an integer, which stands in the low bits of the sum.
-const ROUND: f32 = 12_582_912.0;
+pub(in crate::cpu) const ROUND: f32 = 12_582_912.0;
 
 /// As `ROUND`, for f64 below 2^51.
 const ROUND64: f64 = 6_755_399_441_055_744.0;
@@ -219,7 +226,8 @@ fn power_of_two64(k: i64) -> f64 {
 }
 
 /// e^r - 1 - r over r^2, for |r| <= ln(2) / 2.
-const EXP: [f32; 5] = [0.499_999_97, 0.166_665_435, 0.041_667_200_6, 0.008_366_580_12, 0.001_388_251_32];
+pub(in crate::cpu) const EXP: [f32; 5] =
+    [0.499_999_97, 0.166_665_435, 0.041_667_200_6, 0.008_366_580_12, 0.001_388_251_32];
 
 /// e^r - 1 for |r| <= ln(2) / 2, with a small relative error also near 0. The terms are summed as a tree: a chain would
 /// be a fifth longer, and the length of the chain is what bounds the speed of the functions made of it.
