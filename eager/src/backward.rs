@@ -2,18 +2,18 @@
 
 use crate::engine::{ResidualSource, history, needs_of};
 use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
-use crate::saved::{freed_error, values};
+use crate::saved::{Kept, KeptList, freed_error, values};
 use runtime::door;
 use runtime::error::{Error, Result};
 use runtime::hash::NumberMap;
 use runtime::ops;
 use runtime::reverse::{self, Cotangents, Recorded};
+use runtime::shared::Shared;
 use runtime::table::{Gradients, OpDef, Vjp, VjpContext};
 use runtime::{Arg, Origin, Tensor};
 use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// How to run `backward`.
 #[derive(Clone, Copy, Default)]
@@ -122,7 +122,7 @@ pub(crate) fn accumulate(before: Option<Tensor>, gradient: Tensor, create_graph:
         None => {
             let alone = gradient.handles() == 1
                 && gradient.is_contiguous()
-                && gradient.storage().is_ok_and(|s| Arc::strong_count(s) == 1);
+                && gradient.storage().is_ok_and(|s| s.handles() == 1);
             if create_graph || alone || gradient.traced().is_some() { Ok(gradient) } else { gradient.copy() }
         }
     }
@@ -182,12 +182,12 @@ struct Walk {
     retain_graph: bool,
     /// Numbers of the nodes and leaves on the way to the targets; `None` where every leaf is one.
     wanted: Option<HashSet<u64>>,
-    leaves: RefCell<NumberMap<Arc<Leaf>>>,
+    leaves: RefCell<NumberMap<Shared<Leaf>>>,
 }
 
 /// Gradients that a walk brought to its targets.
 struct Captured {
-    leaves: Vec<(Arc<Leaf>, Tensor)>,
+    leaves: Vec<(Shared<Leaf>, Tensor)>,
     nodes: HashMap<(u64, u32), Tensor>,
 }
 
@@ -195,9 +195,7 @@ impl Captured {
     fn take(&mut self, edge: &Edge) -> Option<Tensor> {
         match edge {
             Edge::None => None,
-            Edge::Leaf(leaf) => {
-                self.leaves.iter().find(|(l, _)| Arc::ptr_eq(l, leaf)).map(|(_, g)| g.clone())
-            }
+            Edge::Leaf(leaf) => self.leaves.iter().find(|(l, _)| l.same(leaf)).map(|(_, g)| g.clone()),
             Edge::Node(node, index) => self.nodes.get(&(node.number, *index)).cloned(),
         }
     }
@@ -212,9 +210,9 @@ impl Walk {
     /// order over what can be reached decides.
     fn towards(mut self, roots: &[(Edge, Tensor)], targets: &[Edge]) -> Walk {
         let mut wanted: HashSet<u64> = targets.iter().filter_map(Edge::number).collect();
-        let mut reached: HashMap<u64, Arc<Node>> = HashMap::new();
-        let mut stack: Vec<Arc<Node>> = Vec::new();
-        let mut push = |stack: &mut Vec<Arc<Node>>, edge: &Edge| {
+        let mut reached: HashMap<u64, Shared<Node>> = HashMap::new();
+        let mut stack: Vec<Shared<Node>> = Vec::new();
+        let mut push = |stack: &mut Vec<Shared<Node>>, edge: &Edge| {
             if let Edge::Node(node, _) = edge
                 && reached.insert(node.number, node.clone()).is_none()
             {
@@ -291,7 +289,7 @@ impl Walk {
             Ok(())
         })?;
         let reached = self.leaves.take();
-        let mut leaves: Vec<(Arc<Leaf>, Tensor)> = Vec::with_capacity(gradients.len());
+        let mut leaves: Vec<(Shared<Leaf>, Tensor)> = Vec::with_capacity(gradients.len());
         for (number, gradient) in gradients {
             if let Some(leaf) = reached.get(&number) {
                 leaves.push((leaf.clone(), leaf.extras.apply(0, gradient)?));
@@ -305,7 +303,7 @@ impl Walk {
 /// A node as a walk sees it.
 #[derive(Clone)]
 struct Step<'w> {
-    node: Arc<Node>,
+    node: Shared<Node>,
     walk: &'w Walk,
 }
 
@@ -334,7 +332,8 @@ impl Recorded for Step<'_> {
         }
         let gradients = match &node.rule {
             Rule::Op(op) => self.op_vjp(op, needs, cotangents),
-            Rule::Call(callable, sources) => {
+            Rule::Call(call) => {
+                let (callable, sources) = &**call;
                 let (args, residuals) = self.call_operands(sources)?;
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = needs_of(&node.edges);
@@ -417,8 +416,8 @@ impl Step<'_> {
             return Err(freed_error(node.name(), node.origin));
         }
         let create_graph = self.walk.create_graph;
-        let open = |saved: &crate::saved::Kept, edge: &dyn Fn() -> Option<Edge>| match saved {
-            crate::saved::Kept::Tensor(saved) => {
+        let open = |saved: &Kept, edge: &dyn Fn() -> Option<Edge>| match saved {
+            Kept::Tensor(saved) => {
                 if let Some(versions) = saved.overwritten() {
                     return Err(saved.overwritten_error(node.name(), versions, node.origin));
                 }
@@ -437,12 +436,14 @@ impl Step<'_> {
         };
         let args = kept
             .args
+            .each()
             .iter()
             .enumerate()
             .map(|(i, saved)| open(saved, &|| node.edges.get(i).cloned()))
             .collect::<Result<Vec<_>>>()?;
         let residuals = kept
             .outputs
+            .each()
             .iter()
             .zip(sources)
             .map(|(saved, source)| {
@@ -461,6 +462,6 @@ impl Step<'_> {
 fn hidden(origin: Origin) -> Edge {
     let why =
         "the call keeps values of its inside for its backward, and these cannot be differentiated again";
-    let kept = (SmallVec::new(), SmallVec::new());
+    let kept = (KeptList::NOTHING, KeptList::NOTHING);
     Edge::Node(Node::new(Rule::Refuse(why), SmallVec::new(), &[], kept, origin), 0)
 }

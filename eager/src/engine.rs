@@ -2,13 +2,13 @@
 //! the operation on the level below and hangs one node on the result.
 
 use crate::node::{Edge, Edges, Node, Rule, attach, edge_of};
-use crate::saved::{Kept, keep_args, keep_outputs};
+use crate::saved::{KeptList, keep_args, keep_outputs};
 use crate::view;
 use runtime::callable::Callable;
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::table::{Effect, OpDef, Saves, Vjp};
-use runtime::tensor::flags;
+use runtime::tensor::{self, flags};
 use runtime::{Arg, Tensor};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -16,16 +16,18 @@ use std::sync::Arc;
 /// The interpreter behind every slot of this crate.
 pub(crate) struct Engine;
 
-/// Its only value.
-pub(crate) static ENGINE: Engine = Engine;
+/// Its only value, as tensors name it.
+pub(crate) static ENGINE: tensor::Engine = &Engine;
 
 /// The history of a tensor.
 #[inline]
 pub(crate) fn history(tensor: &Tensor) -> Edge {
+    let bits = tensor.flags();
+    if bits & flags::TRACKED == 0 {
+        return Edge::None;
+    }
     match tensor.base() {
-        Some(base) if tensor.flags() & (flags::VIEW | flags::TRACKED) == flags::VIEW | flags::TRACKED => {
-            view::history(tensor, base)
-        }
+        Some(base) if bits & flags::VIEW != 0 => view::history(tensor, base),
         _ => own_history(tensor),
     }
 }
@@ -37,14 +39,20 @@ pub(crate) fn own_history(tensor: &Tensor) -> Edge {
 }
 
 /// Bit i: edge i leads somewhere.
+#[inline]
 pub(crate) fn needs_of(edges: &[Edge]) -> u64 {
     edges.iter().enumerate().fold(0, |bits, (i, e)| bits | (e.is_some() as u64) << i.min(63))
 }
 
+#[inline]
 fn edges_of(args: &[Arg]) -> Edges {
     let mut edges = Edges::new();
-    for tensor in args.iter().flat_map(|a| a.tensors()) {
-        edges.push(history(tensor));
+    for arg in args {
+        match arg {
+            Arg::Tensor(tensor) => edges.push(history(tensor)),
+            Arg::Tensors(list) => edges.extend(list.iter().map(history)),
+            _ => {}
+        }
     }
     edges
 }
@@ -64,7 +72,7 @@ impl Interpreter for Engine {
     }
 
     fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
-        let outputs = door::bind(op, args, origin)?;
+        let mut outputs = door::bind_below_slots(op, args, origin)?;
         let Some(saves) = saves_of(op) else { return Ok(outputs) };
         if !outputs.iter().any(|t| t.dtype().is_float()) {
             return Ok(outputs);
@@ -75,7 +83,7 @@ impl Interpreter for Engine {
             return Ok(outputs);
         }
         let kept = (keep_args(args, saves, needs, &outputs[0]), keep_outputs(&outputs, saves));
-        attach(Node::new(Rule::Op(op), edges, &outputs, kept, origin), &outputs);
+        attach(Node::new(Rule::Op(op), edges, &outputs, kept, origin), &mut outputs);
         if let Effect::View(_) = op.effect {
             outputs[0].follow_base();
         }
@@ -115,7 +123,7 @@ impl Interpreter for Engine {
         let kept = (args_kept, keep_outputs(outputs, saves));
         let node = Node::new(Rule::Op(op), edges, outputs, kept, origin);
         view::splice(target, &node, origin);
-        attach(node, outputs);
+        target.set_slot(Some(node.into()));
         Ok(())
     }
 
@@ -133,9 +141,9 @@ impl Interpreter for Engine {
             }
         }
         let sources = residuals.iter().map(|r| ResidualSource::of(r, args, &outputs)).collect();
-        let kept = (args.iter().map(Kept::tensor).collect(), residuals.iter().map(Kept::tensor).collect());
-        let rule = Rule::Call(callable.clone(), sources);
-        attach(Node::new(rule, edges, &outputs, kept, origin), &outputs);
+        let kept = (KeptList::tensors(args), KeptList::tensors(&residuals));
+        let rule = Rule::Call(Box::new((callable.clone(), sources)));
+        attach(Node::new(rule, edges, &outputs, kept, origin), &mut outputs);
         Ok(outputs)
     }
 }

@@ -8,14 +8,13 @@ use crate::hooks::Extras;
 use crate::saved::{KeptArgs, KeptOutputs, free};
 use crate::view::Region;
 use runtime::callable::Callable;
-use runtime::door::Interpreter;
 use runtime::error::Origin;
 use runtime::infer::TensorType;
+use runtime::shared::Shared;
 use runtime::table::OpDef;
-use runtime::tensor::AutogradSlot;
+use runtime::tensor::{self, AutogradSlot, Slot};
 use runtime::{DType, Tensor};
 use smallvec::SmallVec;
-use std::any::Any;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -26,9 +25,9 @@ pub(crate) enum Edge {
     /// Nowhere.
     None,
     /// To an output of an earlier node.
-    Node(Arc<Node>, u32),
+    Node(Shared<Node>, u32),
     /// To a tensor that collects it.
-    Leaf(Arc<Leaf>),
+    Leaf(Shared<Leaf>),
 }
 
 impl Edge {
@@ -63,7 +62,7 @@ pub(crate) enum Rule {
     /// The rule of an op of the table.
     Op(&'static OpDef),
     /// The backward of a region; its residuals are the kept outputs.
-    Call(Arc<dyn Callable>, ResidualSources),
+    Call(Box<(Arc<dyn Callable>, ResidualSources)>),
     /// The elements of a base that a view shows.
     Part(Box<Region>),
     /// A base of which a region has been written to: edge 0 is the base before, edge 1 what was written.
@@ -96,7 +95,7 @@ pub(crate) struct Node {
 
 /// One output of a node with several; the slot of that output.
 pub(crate) struct Output {
-    node: Arc<Node>,
+    node: Shared<Node>,
     index: u32,
 }
 
@@ -121,8 +120,8 @@ fn next_number(floor: u64) -> u64 {
 }
 
 impl Leaf {
-    pub(crate) fn new() -> Arc<Leaf> {
-        Arc::new(Leaf { number: next_number(0), grad: Mutex::new(None), extras: Extras::default() })
+    pub(crate) fn new() -> Shared<Leaf> {
+        Shared::new(|| Leaf { number: next_number(0), grad: Mutex::new(None), extras: Extras::default() })
     }
 
     pub(crate) fn grad(&self) -> MutexGuard<'_, Option<Tensor>> {
@@ -132,16 +131,16 @@ impl Leaf {
 
 impl Node {
     /// A node with these outputs, of which it takes the number and the first one's type and version.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         rule: Rule,
         edges: Edges,
         outputs: &[Tensor],
         (args, kept_outputs): (KeptArgs, KeptOutputs),
         origin: Origin,
-    ) -> Arc<Node> {
+    ) -> Shared<Node> {
         let floor = edges.iter().filter_map(Edge::number).max().unwrap_or(0);
-        Arc::new(Node {
+        Shared::new(|| Node {
             number: next_number(floor),
             rule,
             edges,
@@ -175,7 +174,7 @@ impl Node {
     pub(crate) fn name(&self) -> &str {
         match &self.rule {
             Rule::Op(op) => op.name,
-            Rule::Call(callable, _) => callable.name(),
+            Rule::Call(call) => call.0.name(),
             Rule::Part(_) => "view",
             Rule::Splice(_) => "in-place write through a view",
             Rule::Refuse(_) => "residual",
@@ -184,68 +183,75 @@ impl Node {
 }
 
 impl Drop for Node {
+    #[inline]
     fn drop(&mut self) {
-        let mut doomed: SmallVec<[Edges; 4]> = SmallVec::new();
-        let take = |node: &mut Node, doomed: &mut SmallVec<[Edges; 4]>| {
-            if node.edges.iter().any(|e| matches!(e, Edge::Node(..))) {
-                doomed.push(std::mem::take(&mut node.edges));
-            }
-        };
-        take(self, &mut doomed);
-        while let Some(edges) = doomed.pop() {
-            for edge in edges {
-                // Whoever holds the last handle gets the node itself, takes its edges and drops it bare.
-                if let Edge::Node(node, _) = edge
-                    && let Some(mut last) = Arc::into_inner(node)
-                {
-                    take(&mut last, &mut doomed);
-                }
+        if self.edges.iter().any(|e| matches!(e, Edge::Node(..))) {
+            dismantle(std::mem::take(&mut self.edges));
+        }
+    }
+}
+
+/// Drops the edges of a node, and all nodes that only they lead to, without recursion.
+fn dismantle(edges: Edges) {
+    let mut doomed: SmallVec<[Edges; 4]> = SmallVec::new();
+    doomed.push(edges);
+    while let Some(edges) = doomed.pop() {
+        for edge in edges {
+            // Whoever gives up the last handle takes the node's edges, so that the node is dropped bare.
+            if let Edge::Node(node, _) = edge {
+                node.finish(|last| {
+                    if last.edges.iter().any(|e| matches!(e, Edge::Node(..))) {
+                        doomed.push(std::mem::take(&mut last.edges));
+                    }
+                });
             }
         }
     }
 }
 
 /// Hangs a node's history on its outputs; those that are not floats stay without.
-pub(crate) fn attach(node: Arc<Node>, outputs: &[Tensor]) {
+#[inline]
+pub(crate) fn attach(node: Shared<Node>, outputs: &mut [Tensor]) {
     if let [tensor] = outputs {
-        tensor.set_slot(Some(node));
+        tensor.attach_slot(node.into());
         return;
     }
-    for (index, tensor) in outputs.iter().enumerate() {
+    for (index, tensor) in outputs.iter_mut().enumerate() {
         if tensor.dtype().is_float() {
-            tensor.set_slot(Some(slot_of(&node, index as u32)));
+            tensor.attach_slot(slot_of(&node, index as u32));
         }
     }
 }
 
 /// The slot that makes a tensor output `index` of `node`.
-pub(crate) fn slot_of(node: &Arc<Node>, index: u32) -> Arc<dyn AutogradSlot> {
+pub(crate) fn slot_of(node: &Shared<Node>, index: u32) -> Slot {
     match node.outputs {
-        1 => node.clone(),
-        _ => Arc::new(Output { node: node.clone(), index }),
+        1 => node.clone().into(),
+        _ => Shared::new(|| Output { node: node.clone(), index }).into(),
     }
 }
 
 /// The slot that gives a tensor the history `edge`.
-pub(crate) fn slot_for(edge: &Edge) -> Option<Arc<dyn AutogradSlot>> {
+pub(crate) fn slot_for(edge: &Edge) -> Option<Slot> {
     match edge {
         Edge::None => None,
         Edge::Node(node, index) => Some(slot_of(node, *index)),
-        Edge::Leaf(leaf) => Some(leaf.clone()),
+        Edge::Leaf(leaf) => Some(leaf.clone().into()),
     }
 }
 
 /// The history that a slot of this engine stands for.
-pub(crate) fn edge_of(slot: Arc<dyn AutogradSlot>) -> Edge {
-    let any = match slot.as_any().downcast::<Node>() {
+#[inline]
+pub(crate) fn edge_of(slot: Slot) -> Edge {
+    let slot = match slot.downcast::<Node>() {
         Ok(node) => return Edge::Node(node, 0),
-        Err(any) => any,
+        Err(slot) => slot,
     };
-    let any = match any.downcast::<Leaf>() {
+    let slot = match slot.downcast::<Leaf>() {
         Ok(leaf) => return Edge::Leaf(leaf),
-        Err(any) => any,
+        Err(slot) => slot,
     };
-    match any.downcast::<Output>() {
+    match slot.downcast::<Output>() {
         Ok(output) => Edge::Node(output.node.clone(), output.index),
         Err(_) => Edge::None,
     }
@@ -255,12 +261,8 @@ macro_rules! slots {
     ($($type:ty),*) => {$(
         impl AutogradSlot for $type {
             #[inline]
-            fn interpreter(&self) -> &'static dyn Interpreter {
+            fn interpreter(&self) -> &'static tensor::Engine {
                 &ENGINE
-            }
-            #[inline]
-            fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-                self
             }
         }
     )*};

@@ -8,6 +8,7 @@ use kernels::{DType, Layout};
 use runtime::device::DeviceId;
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::infer::TensorType;
+use runtime::shared::Shared;
 use runtime::table::{OpDef, Saves};
 use runtime::tensor::{Payload, WeakTensor};
 use runtime::{Arg, Host, Scalar, Tensor, Value};
@@ -25,20 +26,16 @@ pub(crate) struct SavedTensor {
 
 impl SavedTensor {
     /// Keeps `tensor`, expecting its memory to stay at `version`.
-    pub(crate) fn at_version(tensor: &Tensor, version: u32) -> SavedTensor {
-        SavedTensor {
+    /// Keeps `tensor` as it is now.
+    pub(crate) fn new(tensor: &Tensor) -> Shared<SavedTensor> {
+        Shared::new(|| SavedTensor {
             object: tensor.downgrade(),
             payload: tensor.payload().clone(),
             layout: tensor.layout().clone(),
             dtype: tensor.dtype(),
             device: tensor.device(),
-            version,
-        }
-    }
-
-    /// Keeps `tensor` as it is now.
-    pub(crate) fn new(tensor: &Tensor) -> SavedTensor {
-        SavedTensor::at_version(tensor, tensor.version())
+            version: tensor.version(),
+        })
     }
 
     /// The tensor, and whether it is the very object that was kept (else it is a new one without history).
@@ -97,9 +94,9 @@ pub(crate) enum Kept {
     /// The rule sees their types.
     Types(Vec<TensorType>),
     /// The rule reads it.
-    Tensor(Box<SavedTensor>),
+    Tensor(Shared<SavedTensor>),
     /// The rule reads these.
-    Tensors(Vec<SavedTensor>),
+    Tensors(Vec<Shared<SavedTensor>>),
     /// A host number.
     Number(Scalar),
     /// Another host value.
@@ -109,30 +106,67 @@ pub(crate) enum Kept {
 impl Kept {
     /// Keeps a tensor itself.
     pub(crate) fn tensor(tensor: &Tensor) -> Kept {
-        Kept::Tensor(Box::new(SavedTensor::new(tensor)))
+        Kept::Tensor(SavedTensor::new(tensor))
     }
 
     /// Keeps a tensor's type.
     fn type_of(tensor: &Tensor, first: &Tensor) -> Kept {
-        if tensor.dtype() == first.dtype() && tensor.shape() == first.shape() {
-            Kept::Like
-        } else {
-            Kept::Type(Box::new(tensor.tensor_type()))
+        if same_type(tensor, first) { Kept::Like } else { Kept::Type(Box::new(tensor.tensor_type())) }
+    }
+}
+
+/// Most shapes are short, and a call to compare memory costs more than they do.
+#[inline(always)]
+fn same_type(a: &Tensor, b: &Tensor) -> bool {
+    let (x, y) = (a.shape(), b.shape());
+    a.dtype() == b.dtype() && x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x == y)
+}
+
+/// Operands or outputs of one record.
+pub(crate) enum KeptList<const N: usize> {
+    /// So many entries `Kept::Like`. Most records of element-wise ops are nothing else.
+    Like(u32),
+    /// Any.
+    Each(SmallVec<[Kept; N]>),
+}
+
+impl<const N: usize> KeptList<N> {
+    /// No entries.
+    pub(crate) const NOTHING: KeptList<N> = KeptList::Like(0);
+
+    /// Keeps tensors themselves.
+    pub(crate) fn tensors(tensors: &[Tensor]) -> KeptList<N> {
+        KeptList::Each(tensors.iter().map(Kept::tensor).collect())
+    }
+
+    /// The entries, but for those `Like`.
+    pub(crate) fn each(&self) -> &[Kept] {
+        match self {
+            KeptList::Like(_) => &[],
+            KeptList::Each(list) => list,
         }
     }
 }
 
 /// Operands of one record.
-pub(crate) type KeptArgs = SmallVec<[Kept; 3]>;
+pub(crate) type KeptArgs = KeptList<3>;
 
 /// Outputs of one record.
-pub(crate) type KeptOutputs = SmallVec<[Kept; 1]>;
+pub(crate) type KeptOutputs = KeptList<1>;
 
 /// The operands of a record whose first output is `first`. `needs` has a bit for each flattened tensor operand
 /// whose gradient may be asked for.
+#[inline]
 pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> KeptArgs {
+    match saves.inputs == 0 && args.iter().all(|a| matches!(a, Arg::Tensor(t) if same_type(t, first))) {
+        true => KeptList::Like(args.len() as u32),
+        false => KeptList::Each(keep_each_arg(args, saves, needs, first)),
+    }
+}
+
+fn keep_each_arg(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> SmallVec<[Kept; 3]> {
     let mut flat = 0;
-    let mut kept = KeptArgs::new();
+    let mut kept = SmallVec::new();
     for (i, arg) in args.iter().enumerate() {
         let (at, count) = (flat, arg.tensors().len());
         flat += count;
@@ -152,21 +186,23 @@ pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) 
 }
 
 /// The outputs of a record.
+#[inline]
 pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves) -> KeptOutputs {
-    let mut kept = KeptOutputs::new();
-    for (i, t) in outputs.iter().enumerate() {
-        kept.push(if saves.output(i) { Kept::tensor(t) } else { Kept::type_of(t, &outputs[0]) });
+    if saves.outputs == 0 && outputs.len() == 1 {
+        return KeptList::Like(1);
     }
-    kept
+    let kept = |(i, t)| if saves.output(i) { Kept::tensor(t) } else { Kept::type_of(t, &outputs[0]) };
+    KeptList::Each(outputs.iter().enumerate().map(kept).collect())
 }
 
 /// Drops the tensors of a list, leaving types. Says whether there were any.
-pub(crate) fn free(list: &mut [Kept]) -> bool {
+pub(crate) fn free<const N: usize>(list: &mut KeptList<N>) -> bool {
+    let KeptList::Each(list) = list else { return false };
     let mut any = false;
     for kept in list {
         let types = match kept {
             Kept::Tensor(t) => Kept::Type(Box::new(t.tensor_type())),
-            Kept::Tensors(t) => Kept::Types(t.iter().map(SavedTensor::tensor_type).collect()),
+            Kept::Tensors(t) => Kept::Types(t.iter().map(|t| t.tensor_type()).collect()),
             Kept::Like | Kept::Type(_) | Kept::Types(_) | Kept::Number(_) | Kept::Host(_) => continue,
         };
         *kept = types;
@@ -186,17 +222,26 @@ pub(crate) fn freed_error(op: &str, origin: Origin) -> Error {
     .hint(format!("{op} was recorded at {origin}; pass retain_graph = true to the first backward"))
 }
 
-/// Kept values as a gradient rule reads them; `first` is the type of the record's first output. `lost(i, at, n)` says that the n tensors of entry i, which begin at `at` among
-/// all flattened tensors, were given up; `reattach` gets every tensor that is not the kept object itself, with its
-/// position among the flattened tensors.
-pub(crate) fn values(
-    list: &[Kept],
+/// Kept values as a gradient rule reads them; `first` is the type of the record's first output. `lost(i, at, n)` says
+/// that the n tensors of entry i, which begin at `at` among all flattened tensors, were given up; `reattach` gets every
+/// tensor that is not the kept object itself, with its position among the flattened tensors.
+pub(crate) fn values<const N: usize>(
+    list: &KeptList<N>,
     first: &TensorType,
     op: &'static OpDef,
     origin: Origin,
     lost: impl Fn(usize, usize, usize) -> bool,
     mut reattach: impl FnMut(&Tensor, usize),
 ) -> Result<SmallVec<[Value; 3]>> {
+    let list = match list {
+        // What a rule never reads cannot be lost.
+        KeptList::Like(n) => {
+            let mut types = SmallVec::new();
+            (0..*n).for_each(|_| types.push(Value::Type(first.clone())));
+            return Ok(types);
+        }
+        KeptList::Each(list) => list,
+    };
     let mut flat = 0;
     let mut open = |saved: &SavedTensor, at: usize| {
         let (tensor, same) = saved.open();

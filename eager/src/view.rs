@@ -6,13 +6,14 @@
 
 use crate::engine::own_history;
 use crate::node::{Edge, Node, Rule};
+use crate::saved::KeptList;
 use kernels::Layout;
 use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::shared::Shared;
 use runtime::table::Gradients;
 use runtime::tensor::flags;
 use runtime::{DeviceId, Tensor};
 use smallvec::{SmallVec, smallvec};
-use std::sync::Arc;
 
 /// Which elements of a base a view shows.
 pub(crate) struct Region {
@@ -105,9 +106,9 @@ pub(crate) fn history(view: &Tensor, base: &Tensor) -> Edge {
         Edge::None | Edge::Leaf(_) => Origin::caller(),
     };
     let rule = Rule::Part(Region::new(base, view));
-    let kept = (SmallVec::new(), SmallVec::new());
+    let kept = (KeptList::NOTHING, KeptList::NOTHING);
     let node = Node::new(rule, smallvec![through], std::slice::from_ref(view), kept, origin);
-    view.set_slot(Some(node.clone()));
+    view.set_slot(Some(node.clone().into()));
     Edge::Node(node, 0)
 }
 
@@ -129,10 +130,10 @@ pub(crate) fn check_target(target: &Tensor) -> Result<()> {
 }
 
 /// After a write through the view `target` that `node` recorded: the new history of its base.
-pub(crate) fn splice(target: &Tensor, node: &Arc<Node>, origin: Origin) {
+pub(crate) fn splice(target: &Tensor, node: &Shared<Node>, origin: Origin) {
     let Some(base) = target.base() else { return };
     let edges = smallvec![own_history(base), Edge::Node(node.clone(), 0)];
     let rule = Rule::Splice(Region::new(base, target));
-    let kept = (SmallVec::new(), SmallVec::new());
-    base.set_slot(Some(Node::new(rule, edges, std::slice::from_ref(base), kept, origin)));
+    let kept = (KeptList::NOTHING, KeptList::NOTHING);
+    base.set_slot(Some(Node::new(rule, edges, std::slice::from_ref(base), kept, origin).into()));
 }

@@ -15,6 +15,7 @@ use runtime::door::Outputs;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::profile::{self, Bucket};
 use runtime::run;
+use runtime::shared::Shared;
 use runtime::tensor::{Storage, Tensor};
 use smallvec::SmallVec;
 use std::sync::{Arc, Mutex};
@@ -36,8 +37,8 @@ struct Frame {
     pointers: Vec<*mut u8>,
     bases: Vec<*mut u8>,
     /// Memory that the frame owns: the arena for all buffers there, or the buffer's own.
-    held: Vec<Option<Arc<Storage>>>,
-    arena: Option<Arc<Storage>>,
+    held: Vec<Option<Shared<Storage>>>,
+    arena: Option<Shared<Storage>>,
     /// Byte offset of each buffer in the storage that holds it.
     offsets: Vec<usize>,
 }

@@ -17,6 +17,10 @@ impl Clone for Layout {
     /// By copying the inline words: the derived clone would go element by element, on the hot path of every op.
     #[inline]
     fn clone(&self) -> Layout {
+        if !self.shape.spilled() && !self.strides.spilled() {
+            // SAFETY: vectors that have not spilled to the heap own nothing; their bytes are all they are.
+            return unsafe { std::ptr::read(self) };
+        }
         Layout {
             shape: Dims::from_slice(&self.shape),
             strides: Strides::from_slice(&self.strides),

@@ -9,11 +9,13 @@ pub type Dims = SmallVec<[usize; 6]>;
 pub type Strides = SmallVec<[isize; 6]>;
 
 /// Number of elements; 1 for rank 0.
+#[inline]
 pub fn numel(dims: &[usize]) -> usize {
     dims.iter().product()
 }
 
 /// Row-major strides of a dense block with these extents.
+#[inline]
 pub fn contiguous_strides(dims: &[usize]) -> Strides {
     let mut strides: Strides = SmallVec::from_elem(1, dims.len());
     for i in (0..dims.len().saturating_sub(1)).rev() {

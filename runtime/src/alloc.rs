@@ -62,7 +62,7 @@ pub fn reset_peak() {
     COUNTERS.with(|c| c.peak_bytes.set(c.live_bytes.get()));
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn note_alloc(bytes: usize, from_system: bool) {
     COUNTERS.with(|c| {
         c.allocations.set(c.allocations.get() + 1);
@@ -77,12 +77,12 @@ pub(crate) fn note_alloc(bytes: usize, from_system: bool) {
     });
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn note_free(bytes: usize) {
     COUNTERS.with(|c| c.live_bytes.set(c.live_bytes.get() - bytes as i64));
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn note_launch(bytes: u64) {
     COUNTERS.with(|c| {
         c.launches.set(c.launches.get() + 1);
@@ -106,6 +106,17 @@ pub fn size_class(bytes: usize) -> (usize, usize) {
     (4 * shift as usize + quarter, (quarter + 1) << (shift + 6))
 }
 
+/// The bytes of a class; the inverse of `size_class`.
+pub fn class_bytes(class: usize) -> usize {
+    match class {
+        0..4 => (class + 1) * 64,
+        _ => {
+            let shift = class / 4 - 1;
+            (class - 4 * shift + 1) << (shift + 6)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +126,7 @@ mod tests {
         let mut last = (0, 64);
         for bytes in 1..100_000usize {
             let (class, size) = size_class(bytes);
+            assert_eq!(class_bytes(class), size);
             assert!(size >= bytes && size % 64 == 0 && class < CLASSES, "{bytes} -> {class} {size}");
             assert!(size <= bytes.div_ceil(64) * 64 * 5 / 4 + 64);
             assert!(

@@ -1,12 +1,11 @@
-//! The host's processor: a thread-local cache of 64-byte aligned blocks by size class, and kernels on the global pool.
+//! The host's processor: memory from the thread's cache of blocks, and kernels on the global pool.
 
-use crate::alloc::{self, CLASSES, size_class};
+use crate::alloc;
+use crate::blocks;
 use crate::device::{Device, DeviceId, Event, RawBuffer, Space, Work, index_error};
 use crate::error::{Error, ErrorKind, Result};
 use kernels::cpu::threads;
-use std::alloc::{Layout, alloc as system_alloc, dealloc as system_dealloc};
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::time::Instant;
 
 /// The CPU device.
@@ -14,77 +13,6 @@ pub struct Cpu;
 
 /// The one CPU device.
 pub static CPU: Cpu = Cpu;
-
-/// A thread keeps at most this much freed memory.
-const CACHE_LIMIT: usize = 2 << 30;
-
-/// Freed blocks by class, linked through their first word.
-struct Cache {
-    heads: [*mut u8; CLASSES],
-    bytes: usize,
-}
-
-impl Cache {
-    #[inline]
-    fn pop(&mut self, class: usize, size: usize) -> Option<*mut u8> {
-        let head = self.heads[class];
-        if head.is_null() {
-            return None;
-        }
-        // SAFETY: `push` stored the next block's address in the first word of this free block.
-        self.heads[class] = unsafe { head.cast::<*mut u8>().read() };
-        self.bytes -= size;
-        Some(head)
-    }
-
-    #[inline]
-    fn push(&mut self, class: usize, size: usize, block: *mut u8) -> bool {
-        if self.bytes + size > CACHE_LIMIT {
-            return false;
-        }
-        // SAFETY: the block is free, at least 64 bytes long and 64-byte aligned.
-        unsafe { block.cast::<*mut u8>().write(self.heads[class]) };
-        self.heads[class] = block;
-        self.bytes += size;
-        true
-    }
-
-    fn release(&mut self) {
-        for class in 0..CLASSES {
-            let size = class_bytes(class);
-            while let Some(block) = self.pop(class, size) {
-                // SAFETY: every cached block of a class came from the system with the class's layout.
-                unsafe { system_dealloc(block, block_layout(size)) };
-            }
-        }
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-thread_local! {
-    static CACHE: UnsafeCell<Cache> =
-        const { UnsafeCell::new(Cache { heads: [std::ptr::null_mut(); CLASSES], bytes: 0 }) };
-}
-
-/// The bytes of a class; the inverse of `size_class`.
-fn class_bytes(class: usize) -> usize {
-    match class {
-        0..4 => (class + 1) * 64,
-        _ => {
-            let shift = class / 4 - 1;
-            (class - 4 * shift + 1) << (shift + 6)
-        }
-    }
-}
-
-fn block_layout(size: usize) -> Layout {
-    Layout::from_size_align(size, 64).expect("invariant: size classes are far below isize::MAX")
-}
 
 impl Device for Cpu {
     fn id(&self) -> DeviceId {
@@ -101,32 +29,19 @@ impl Device for Cpu {
         if bytes > isize::MAX as usize / 4 {
             return Err(out_of_memory(bytes));
         }
-        let (class, size) = size_class(bytes);
-        // SAFETY: the cache is this thread's alone and no reference to it outlives the closure.
-        let cached = CACHE.try_with(|c| unsafe { (*c.get()).pop(class, size) }).ok().flatten();
-        let pointer = match cached {
-            Some(pointer) => pointer,
-            // SAFETY: the layout's size is not 0.
-            None => unsafe { system_alloc(block_layout(size)) },
-        };
+        let (pointer, from_system) = blocks::take(bytes);
         if pointer.is_null() {
             return Err(out_of_memory(bytes));
         }
-        alloc::note_alloc(bytes, cached.is_none());
+        alloc::note_alloc(bytes, from_system);
         Ok(RawBuffer { pointer, bytes })
     }
 
     #[inline]
     fn free(&self, buffer: RawBuffer) {
         alloc::note_free(buffer.bytes);
-        let (class, size) = size_class(buffer.bytes);
-        // SAFETY: as in `alloc`.
-        let kept =
-            CACHE.try_with(|c| unsafe { (*c.get()).push(class, size, buffer.pointer) }).unwrap_or(false);
-        if !kept {
-            // SAFETY: the block came from the system with this layout.
-            unsafe { system_dealloc(buffer.pointer, block_layout(size)) };
-        }
+        // SAFETY: `alloc` took the block for this many bytes, and its owner gives it up.
+        unsafe { blocks::give(buffer.pointer, buffer.bytes) };
     }
 
     unsafe fn copy_in(&self, source: &[u8], target: *mut u8) -> Result<()> {
@@ -176,8 +91,7 @@ impl Device for Cpu {
     }
 
     fn empty_cache(&self) {
-        // SAFETY: as in `alloc`.
-        let _ = CACHE.try_with(|c| unsafe { (*c.get()).release() });
+        blocks::release();
     }
 }
 
@@ -228,9 +142,5 @@ mod tests {
         assert_eq!(after.allocations - before.allocations, 2);
         assert_eq!(after.live_bytes, before.live_bytes);
         assert!(CPU.alloc(usize::MAX / 2).is_err());
-        for bytes in [1, 64, 65, 300, 5000, 1 << 20, (1 << 20) + 1] {
-            let (class, size) = size_class(bytes);
-            assert_eq!(class_bytes(class), size);
-        }
     }
 }

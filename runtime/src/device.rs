@@ -137,11 +137,18 @@ pub enum Work<'a> {
 
 impl Work<'_> {
     /// Bytes read and written: for each access, every distinct element once.
+    #[inline(always)]
     pub fn bytes(&self) -> u64 {
         match self {
             Work::Loop(kernel, Space::Flat { points, broadcast: 0 }, _) => {
                 kernel.bytes_per_point * *points as u64
             }
+            _ => self.count_bytes(),
+        }
+    }
+
+    fn count_bytes(&self) -> u64 {
+        match self {
             Work::Loop(kernel, Space::Flat { points, broadcast }, _) => {
                 let each = kernel.program.accesses.iter().enumerate();
                 each.map(|(i, a)| {

@@ -12,7 +12,7 @@
 
 use crate::callable::Callable;
 use crate::error::{Error, ErrorKind, Origin, Result};
-use crate::table::OpDef;
+use crate::table::{Lower, OpDef};
 use crate::tensor::{self, Tensor, flags};
 use crate::value::Arg;
 use smallvec::SmallVec;
@@ -33,7 +33,8 @@ pub enum Observe {
     Truth,
 }
 
-/// A meaning of the four verbs. Each method handles one level and reaches the level below by using the door again.
+/// A meaning of the four verbs. Each method handles one level and reaches the level below by using the door again; the
+/// `bind` of an engine behind autograd slots does so through `bind_below_slots`, which masks its level where that matters.
 pub trait Interpreter: Send + Sync {
     /// Its name in messages.
     fn name(&self) -> &'static str;
@@ -182,27 +183,42 @@ pub fn in_scope() -> bool {
     ACTIVE.get() > 0
 }
 
-#[inline]
+#[inline(always)]
 fn union_of_flags(args: &[Arg]) -> u8 {
-    args.iter().fold(0, |bits, a| match a {
-        Arg::Tensor(t) => bits | t.flags(),
-        Arg::Tensors(list) => list.iter().fold(bits, |b, t| b | t.flags()),
-        _ => bits,
-    })
+    let mut bits = 0;
+    for arg in args {
+        match arg {
+            Arg::Tensor(t) => bits |= t.flags(),
+            Arg::Tensors(list) => bits |= flags_of_list(list),
+            _ => {}
+        }
+    }
+    bits
+}
+
+#[inline(never)]
+fn flags_of_list(list: &[Tensor]) -> u8 {
+    list.iter().fold(0, |bits, t| bits | t.flags())
 }
 
 /// Who handles a verb for these inputs.
 enum Handler {
-    Engine(&'static dyn Interpreter, NoGrad),
+    Engine(&'static dyn Interpreter),
     Scoped(Arc<dyn Interpreter>, Mask),
     Run,
+}
+
+/// What `handler` would find in the most frequent case, an engine behind a tensor that is an operand itself.
+#[inline]
+fn first_engine(args: &[Arg]) -> Option<&'static dyn Interpreter> {
+    args.iter().find_map(|arg| if let Arg::Tensor(t) = arg { t.engine() } else { None })
 }
 
 fn handler<'a>(bits: u8, mut tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Handler> {
     if bits & flags::TRACKED != 0
         && let Some(engine) = tensors.clone().find_map(Tensor::engine)
     {
-        return Ok(Handler::Engine(engine, no_grad()));
+        return Ok(Handler::Engine(engine));
     }
     let top =
         SCOPED.with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));
@@ -222,8 +238,13 @@ pub fn bind(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs>
     if bits == 0 && ACTIVE.get() == 0 {
         return crate::run::run(op, args).map_err(|e| explain(e, op, args, origin));
     }
+    if bits & flags::TRACKED != 0
+        && let Some(engine) = first_engine(args)
+    {
+        return engine.bind(op, args, origin).map_err(|e| explain(e, op, args, origin));
+    }
     let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
-        Ok(Handler::Engine(engine, _mask)) => engine.bind(op, args, origin),
+        Ok(Handler::Engine(engine)) => engine.bind(op, args, origin),
         Ok(Handler::Scoped(scoped, _mask)) => scoped.bind(op, args, origin),
         Ok(Handler::Run) => crate::run::run(op, args),
         Err(e) => Err(e),
@@ -235,20 +256,35 @@ pub fn bind(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs>
 #[inline]
 #[track_caller]
 pub fn bind1(op: &'static OpDef, args: &[Arg]) -> Result<Tensor> {
-    let mut outputs = bind(op, args, Origin::caller())?;
-    outputs.pop().ok_or_else(|| no_output(op))
+    let origin = Origin::caller();
+    let bits = union_of_flags(args) & INPUT_BITS.get();
+    if bits == 0 && ACTIVE.get() == 0 {
+        return crate::run::run1(op, args).map_err(|e| explain(e, op, args, origin));
+    }
+    crate::run::only(op, bind(op, args, origin)?)
 }
 
-#[cold]
-fn no_output(op: &OpDef) -> Error {
-    Error::internal("the op made no output").in_op(op.name)
+/// `bind` on the level below autograd slots, for the engine that they brought.
+#[inline]
+pub fn bind_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
+    // Where nothing else would apply, running looks at no slots (a view alone asks about the grad mode), so there is
+    // nothing to mask.
+    let plain = ACTIVE.get() == 0 && !matches!(op.lower, Lower::View(..));
+    if plain && union_of_flags(args) & INPUT_BITS.get() & flags::TRACED == 0 {
+        return crate::run::run(op, args);
+    }
+    let _mask = no_grad();
+    bind(op, args, origin)
 }
 
 /// An operation whose result replaces the elements of `args[0]`, in place and visible through every view of it.
 pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
     let bits = union_of_flags(args) & INPUT_BITS.get();
     let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
-        Ok(Handler::Engine(engine, _mask)) => engine.mutate(op, args, origin),
+        Ok(Handler::Engine(engine)) => {
+            let _mask = no_grad();
+            engine.mutate(op, args, origin)
+        }
         Ok(Handler::Scoped(scoped, _mask)) => scoped.mutate(op, args, origin),
         Ok(Handler::Run) => crate::run::run_in_place(op, args),
         Err(e) => Err(e),
@@ -284,7 +320,10 @@ pub fn call(callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Re
         return callable.run(args);
     }
     match handler(bits, args.iter())? {
-        Handler::Engine(engine, _mask) => engine.call(callable, args, origin),
+        Handler::Engine(engine) => {
+            let _mask = no_grad();
+            engine.call(callable, args, origin)
+        }
         Handler::Scoped(scoped, _mask) => scoped.call(callable, args, origin),
         Handler::Run => callable.run(args),
     }

@@ -3,6 +3,7 @@
 //! This crate runs one operation at a time and knows no tape and no graph; those are interpreters of the door.
 
 pub mod alloc;
+mod blocks;
 pub mod callable;
 pub mod cpu;
 pub mod cuda;
@@ -19,6 +20,7 @@ pub mod random;
 pub mod reverse;
 pub mod run;
 pub mod samples;
+pub mod shared;
 mod slot;
 pub mod table;
 pub mod tensor;

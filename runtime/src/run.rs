@@ -10,6 +10,7 @@ use crate::hash::WordHasher;
 use crate::infer::{Infer, InferArg, TensorType, Types};
 use crate::lower::{self, Kernel, LowerArg, Lowered, ParamSource, Slot, Step};
 use crate::profile::{self, Bucket};
+use crate::shared::Shared;
 use crate::table::{Effect, Lower, OpDef, Vjp};
 use crate::tensor::{Storage, Tensor};
 use crate::value::Arg;
@@ -40,7 +41,9 @@ impl KernelCache {
 struct MapKernel {
     kernel: Arc<LoopKernel>,
     out: DType,
-    order: SmallVec<[BufferRef; 4]>,
+    /// For each access, its buffer: 0 is the output, 1 and 2 are the operands.
+    order: [u8; 4],
+    accesses: u8,
     params: SmallVec<[ParamSource; 2]>,
 }
 
@@ -74,21 +77,58 @@ pub fn run(op: &'static OpDef, args: &[Arg]) -> Result<Outputs> {
     run_any(op, args)
 }
 
+/// `run` for an op with one output.
+#[inline]
+pub(crate) fn run1(op: &'static OpDef, args: &[Arg]) -> Result<Tensor> {
+    let _dispatch = profile::timed(Bucket::Dispatch);
+    if let Lower::Map(_) = op.lower
+        && let Some(outcome) = run_direct(op, args)
+    {
+        return outcome;
+    }
+    only(op, run_any(op, args)?)
+}
+
+/// The single output of an op that has one.
+#[inline]
+pub(crate) fn only(op: &'static OpDef, mut outputs: Outputs) -> Result<Tensor> {
+    outputs.pop().ok_or_else(|| no_output(op))
+}
+
+#[cold]
+fn no_output(op: &OpDef) -> Error {
+    Error::internal("the op made no output").in_op(op.name)
+}
+
+/// Whether two shapes are equal; most are short, and a call to compare memory costs more than they do.
+#[inline(always)]
+fn same_extents(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 /// The direct path; `None` where its conditions do not hold.
 #[inline]
 fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
-    let Some(Arg::Tensor(first)) = args.first() else { return None };
+    let (first, second) = match args {
+        [Arg::Tensor(first)] => (*first, None),
+        [Arg::Tensor(first), second] => (*first, Some(second)),
+        _ => return None,
+    };
     let mut shape = first;
-    let kind = match args.get(1) {
+    let mut operands = [first, first];
+    let mut broadcast = 0;
+    let kind = match second {
         None => 0,
-        Some(Arg::Tensor(second)) => {
+        Some(&Arg::Tensor(second)) => {
             if second.dtype() != first.dtype() || second.device() != first.device() {
                 return None;
             }
-            if second.shape() != first.shape() {
+            if !same_extents(first.shape(), second.shape()) {
                 if second.numel() == 1 && second.rank() <= first.rank() {
+                    broadcast = (first.numel() != 1) as u32 * 4;
                 } else if first.numel() == 1 && first.rank() <= second.rank() {
                     shape = second;
+                    broadcast = (second.numel() != 1) as u32 * 2;
                 } else {
                     return None;
                 }
@@ -96,6 +136,7 @@ fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
             if !second.is_contiguous() {
                 return None;
             }
+            operands[1] = second;
             1
         }
         Some(Arg::Float(_)) => 2,
@@ -105,7 +146,7 @@ fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
         Some(Arg::Bool(_)) => 4,
         Some(_) => return None,
     };
-    if args.len() > 2 || !first.is_contiguous() {
+    if !first.is_contiguous() {
         return None;
     }
     let slot = first.dtype() as usize * SECOND + kind;
@@ -113,40 +154,36 @@ fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
         Some(found) => found,
         None => op.cache.0[slot].get_or_init(|| map_kernel(op, args)),
     };
-    Some(launch_direct(found.as_ref()?, shape, args))
+    Some(launch_direct(found.as_ref()?, shape, operands, broadcast, args))
 }
 
-#[inline]
-fn launch_direct(map: &MapKernel, shape: &Tensor, args: &[Arg]) -> Result<Tensor> {
+/// Bit i of `broadcast`: buffer i (0 is the output) has one element for many points.
+#[inline(always)]
+fn launch_direct(
+    map: &MapKernel,
+    shape: &Tensor,
+    operands: [&Tensor; 2],
+    broadcast: u32,
+    args: &[Arg],
+) -> Result<Tensor> {
     let points = shape.numel();
     let storage = {
         let _allocate = profile::timed(Bucket::Allocate);
         Storage::new(shape.storage()?.device(), points * map.out.size())?
     };
-    let mut pointers: SmallVec<[*mut u8; 4]> = SmallVec::new();
-    let mut broadcast = 0;
-    for (at, buffer) in map.order.iter().enumerate() {
-        match buffer {
-            BufferRef::Output(_) => pointers.push(storage.pointer()),
-            BufferRef::Input(i) => {
-                let Arg::Tensor(t) = args[*i as usize] else { return Err(Error::internal("operand moved")) };
-                let offset = t.layout().offset * t.dtype().size();
-                // SAFETY: the layout's offset lies inside the storage.
-                pointers.push(unsafe { t.storage()?.pointer().add(offset) });
-                broadcast |= ((t.numel() == 1 && points != 1) as u32) << at;
-            }
-        }
-    }
+    let buffers = [storage.pointer(), operands[0].pointer()?, operands[1].pointer()?, std::ptr::null_mut()];
+    let pointers = map.order.map(|buffer| buffers[buffer as usize % 4]);
+    let at = |i: usize| (broadcast >> map.order[i] & 1) << i;
+    let broadcast = if broadcast == 0 { 0 } else { at(0) | at(1) | at(2) };
     let params = if map.params.is_empty() { SmallVec::new() } else { params(&map.params, args)? };
     {
         let _kernel = profile::timed(Bucket::Kernel);
         let work = Work::Loop(&map.kernel, Space::Flat { points, broadcast }, &params);
+        let pointers = &pointers[..map.accesses as usize % 4];
         // SAFETY: every operand is dense with `points` elements, or has one element and is broadcast; the output too.
-        unsafe { device::launch(storage.device(), &work, &pointers)? };
+        unsafe { device::launch(storage.device(), &work, pointers)? };
     }
-    let layout =
-        Layout { shape: shape.layout().shape.clone(), strides: shape.layout().strides.clone(), offset: 0 };
-    Ok(Tensor::from_parts(storage, map.out, layout, true))
+    Ok(shape.dense_like(storage, map.out))
 }
 
 /// Composes the program of an element-wise op for one axis; `None` where the rule does not allow these operands (the
@@ -176,10 +213,22 @@ fn map_kernel(op: &'static OpDef, args: &[Arg]) -> Option<MapKernel> {
     let (nodes, params) = lower::append(op, &mut region, &region_args, &types, false).ok()?;
     nodes.into_iter().for_each(|n| region.output(n));
     let composed = region.compose().ok()?;
+    let buffers = composed.buffers();
+    if buffers.len() > 3 {
+        return None;
+    }
+    let mut order = [0; 4];
+    for (at, buffer) in order.iter_mut().zip(buffers) {
+        *at = match *buffer {
+            BufferRef::Output(_) => 0,
+            BufferRef::Input(i) => 1 + i as u8,
+        };
+    }
     Some(MapKernel {
         kernel: lower::intern(&composed.program),
         out: out.dtype,
-        order: composed.buffers().iter().copied().collect(),
+        order,
+        accesses: buffers.len() as u8,
         params,
     })
 }
@@ -284,7 +333,7 @@ fn launch_into(op: &'static OpDef, args: &[Arg], outputs: &[Tensor]) -> Result<(
     }
     let lowered = lowered(op, args, outputs)?;
     let device = outputs[0].storage()?.device();
-    let temps: SmallVec<[Arc<Storage>; 2]> =
+    let temps: SmallVec<[Shared<Storage>; 2]> =
         lowered.temps.iter().map(|&bytes| Storage::new(device, bytes)).collect::<Result<_>>()?;
     let tensors: SmallVec<[&Tensor; 4]> = args.iter().flat_map(|a| a.tensors()).collect();
     for step in &lowered.steps {
@@ -416,7 +465,7 @@ pub fn run_in_place(op: &'static OpDef, args: &[Arg]) -> Result<()> {
     }
     let storage = target.storage()?;
     let aliased = |t: &Tensor| {
-        t.storage().is_ok_and(|s| Arc::ptr_eq(s, storage))
+        t.storage().is_ok_and(|s| s.same(storage))
             && (t.layout() != target.layout() || t.dtype() != target.dtype())
     };
     let direct = matches!(op.lower, Lower::Map(_)) && !args.iter().flat_map(|a| a.tensors()).any(aliased);

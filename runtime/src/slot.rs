@@ -3,15 +3,17 @@
 //! Every taped operation reads and writes slots several times, and each time the lock is held for a few instructions that
 //! cannot block. A `std` mutex costs one more atomic exchange for every use.
 
-use crate::tensor::AutogradSlot;
+use crate::tensor::{Engine, Slot};
 use std::cell::UnsafeCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// A replaceable `Arc`.
+/// A replaceable slot.
 pub(crate) struct SlotCell {
     busy: AtomicBool,
-    slot: UnsafeCell<Option<Arc<dyn AutogradSlot>>>,
+    /// The slot's interpreter, which the door asks for without the lock; null where there is no slot.
+    engine: AtomicPtr<Engine>,
+    slot: UnsafeCell<Option<Slot>>,
 }
 
 // SAFETY: the slot is reached only by the thread that holds `busy`, and is itself Send and Sync.
@@ -29,11 +31,15 @@ impl Drop for Held<'_> {
 
 impl SlotCell {
     pub(crate) const fn new() -> SlotCell {
-        SlotCell { busy: AtomicBool::new(false), slot: UnsafeCell::new(None) }
+        SlotCell {
+            busy: AtomicBool::new(false),
+            engine: AtomicPtr::new(null_mut()),
+            slot: UnsafeCell::new(None),
+        }
     }
 
     #[inline]
-    fn with<R>(&self, f: impl FnOnce(&mut Option<Arc<dyn AutogradSlot>>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut Option<Slot>) -> R) -> R {
         while self.busy.swap(true, Ordering::Acquire) {
             std::hint::spin_loop();
         }
@@ -49,24 +55,39 @@ impl SlotCell {
 
     /// The slot.
     #[inline]
-    pub(crate) fn get(&self) -> Option<Arc<dyn AutogradSlot>> {
+    pub(crate) fn get(&self) -> Option<Slot> {
         self.with(|slot| slot.clone())
     }
 
-    /// Something that the slot knows, without taking a handle to it.
+    /// The interpreter of the slot that was here a moment ago, if there was one.
     #[inline]
-    pub(crate) fn ask<R>(&self, f: impl FnOnce(&dyn AutogradSlot) -> R) -> Option<R> {
-        self.with(|slot| slot.as_deref().map(f))
+    pub(crate) fn engine(&self) -> Option<Engine> {
+        // SAFETY: what is stored here was a static reference, or is null.
+        unsafe { self.engine.load(Ordering::Acquire).as_ref() }.copied()
     }
 
     /// Replaces the slot and calls `meanwhile` before anyone can look; the old one is dropped outside of the lock, since
     /// that may drop a whole graph.
     #[inline]
-    pub(crate) fn set(&self, new: Option<Arc<dyn AutogradSlot>>, meanwhile: impl FnOnce()) {
+    pub(crate) fn set(&self, new: Option<Slot>, meanwhile: impl FnOnce()) {
+        let engine = pointer_of(new.as_ref());
         let old = self.with(|slot| {
             meanwhile();
+            self.engine.store(engine, Ordering::Release);
             std::mem::replace(slot, new)
         });
         drop(old);
     }
+
+    /// Replaces the slot of a cell that nobody else can reach.
+    #[inline]
+    pub(crate) fn put(&mut self, new: Slot) {
+        *self.engine.get_mut() = pointer_of(Some(&new));
+        *self.slot.get_mut() = Some(new);
+    }
+}
+
+#[inline]
+fn pointer_of(slot: Option<&Slot>) -> *mut Engine {
+    slot.map_or(null_mut(), |slot| std::ptr::from_ref(slot.interpreter()).cast_mut())
 }

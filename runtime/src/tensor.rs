@@ -6,6 +6,7 @@ use crate::device::{Device, DeviceId, RawBuffer};
 use crate::door::{self, Observe};
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::TensorType;
+use crate::shared::{Shared, Weak};
 use crate::slot::SlotCell;
 use crate::value::Arg;
 use kernels::{DType, Element, Layout, Scalar};
@@ -13,7 +14,6 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
 
 /// Memory of a device shared by a tensor and its views, with the version that in-place writes advance.
 pub struct Storage {
@@ -25,8 +25,9 @@ pub struct Storage {
 impl Storage {
     /// New memory with undefined contents.
     #[inline]
-    pub fn new(device: &'static dyn Device, bytes: usize) -> Result<Arc<Storage>> {
-        Ok(Arc::new(Storage { buffer: device.alloc(bytes)?, device, version: AtomicU32::new(0) }))
+    pub fn new(device: &'static dyn Device, bytes: usize) -> Result<Shared<Storage>> {
+        let buffer = device.alloc(bytes)?;
+        Ok(Shared::new(|| Storage { buffer, device, version: AtomicU32::new(0) }))
     }
 
     /// Address of its first byte on its device.
@@ -70,7 +71,7 @@ impl Drop for Storage {
 #[derive(Clone)]
 pub enum Payload {
     /// Elements in memory.
-    Storage(Arc<Storage>),
+    Storage(Shared<Storage>),
     /// A value of a tracer that is recording.
     Traced(Traced),
 }
@@ -88,12 +89,16 @@ pub struct Traced {
     pub origin: Origin,
 }
 
-/// What an autograd engine hangs on a tensor; opaque to the runtime.
+/// The interpreter behind autograd slots; a static, so that a tensor can name it in one word.
+pub type Engine = &'static dyn door::Interpreter;
+
+/// A handle to an autograd slot.
+pub type Slot = Shared<dyn AutogradSlot>;
+
+/// What an autograd engine hangs on a tensor; opaque to the runtime. The engine that made it knows its type.
 pub trait AutogradSlot: Any + Send + Sync {
     /// The interpreter that records operations on tensors with this slot.
-    fn interpreter(&self) -> &'static dyn door::Interpreter;
-    /// For downcasting by the engine that made it.
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn interpreter(&self) -> &'static Engine;
 }
 
 /// Bits of `Tensor::flags`.
@@ -114,6 +119,7 @@ struct Inner {
     /// Whether the layout is contiguous, found out once.
     dense: bool,
     layout: Layout,
+    numel: usize,
     payload: Payload,
     slot: SlotCell,
     /// The tensor that this one is a view of; never itself a view.
@@ -122,7 +128,7 @@ struct Inner {
 
 /// An n-dimensional array.
 #[derive(Clone)]
-pub struct Tensor(Arc<Inner>);
+pub struct Tensor(Shared<Inner>);
 
 thread_local! {
     static NEXT_ID: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
@@ -146,21 +152,22 @@ fn next_id() -> u64 {
 impl Tensor {
     /// A tensor over memory.
     #[inline]
-    pub fn from_storage(storage: Arc<Storage>, dtype: DType, layout: Layout) -> Tensor {
+    pub fn from_storage(storage: Shared<Storage>, dtype: DType, layout: Layout) -> Tensor {
         let dense = layout.is_contiguous();
         Tensor::from_parts(storage, dtype, layout, dense)
     }
 
     /// A tensor over memory whose layout is known to be contiguous or not.
     #[inline]
-    pub(crate) fn from_parts(storage: Arc<Storage>, dtype: DType, layout: Layout, dense: bool) -> Tensor {
+    pub(crate) fn from_parts(storage: Shared<Storage>, dtype: DType, layout: Layout, dense: bool) -> Tensor {
         let device = storage.device().id();
-        Tensor(Arc::new(Inner {
+        Tensor(Shared::new(|| Inner {
             id: next_id(),
             dtype,
             device,
             flags: AtomicU8::new(0),
             dense,
+            numel: layout.numel(),
             layout,
             payload: Payload::Storage(storage),
             slot: SlotCell::new(),
@@ -168,14 +175,39 @@ impl Tensor {
         }))
     }
 
+    /// A tensor of this type over new memory of the same device, with the extents of this dense one.
+    #[inline(always)]
+    pub(crate) fn dense_like(&self, storage: Shared<Storage>, dtype: DType) -> Tensor {
+        let like = &*self.0;
+        let mut tensor = Tensor(Shared::new(|| Inner {
+            id: next_id(),
+            dtype,
+            device: like.device,
+            flags: AtomicU8::new(0),
+            dense: true,
+            numel: like.numel,
+            layout: like.layout.clone(),
+            payload: Payload::Storage(storage),
+            slot: SlotCell::new(),
+            base: None,
+        }));
+        if like.layout.offset != 0
+            && let Some(inner) = tensor.0.get_mut()
+        {
+            inner.layout.offset = 0;
+        }
+        tensor
+    }
+
     /// A tensor standing for a tracer's value of this type (constant dimensions).
     pub fn from_traced(traced: Traced, dtype: DType, dims: &[usize], device: DeviceId) -> Tensor {
-        Tensor(Arc::new(Inner {
+        Tensor(Shared::new(|| Inner {
             id: next_id(),
             dtype,
             device,
             flags: AtomicU8::new(flags::TRACED),
             dense: true,
+            numel: dims.iter().product(),
             layout: Layout::contiguous(dims),
             payload: Payload::Traced(traced),
             slot: SlotCell::new(),
@@ -268,7 +300,7 @@ impl Tensor {
     /// Number of elements.
     #[inline]
     pub fn numel(&self) -> usize {
-        self.0.layout.numel()
+        self.0.numel
     }
     /// Extent of dimension `dim`, which may be negative.
     pub fn size(&self, dim: i64) -> Result<usize> {
@@ -295,11 +327,17 @@ impl Tensor {
     }
     /// Its memory; an error for a traced tensor.
     #[inline]
-    pub fn storage(&self) -> Result<&Arc<Storage>> {
+    pub fn storage(&self) -> Result<&Shared<Storage>> {
         match &self.0.payload {
             Payload::Storage(s) => Ok(s),
             Payload::Traced(t) => Err(escaped(t)),
         }
+    }
+    /// The address of its first element; an error for a traced tensor.
+    #[inline(always)]
+    pub(crate) fn pointer(&self) -> Result<*mut u8> {
+        let offset = self.0.layout.offset * self.0.dtype.size();
+        Ok(self.storage()?.pointer().wrapping_add(offset))
     }
     /// The tracer's value behind it, if it is traced.
     #[inline]
@@ -342,21 +380,21 @@ impl Tensor {
     }
     /// Whether both are the same tensor (not merely equal).
     pub fn same(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.same(&other.0)
     }
     /// A handle that does not keep the object alive.
     #[inline]
     pub fn downgrade(&self) -> WeakTensor {
-        WeakTensor(Arc::downgrade(&self.0))
+        WeakTensor(self.0.downgrade())
     }
     /// Number of handles to this tensor object.
     pub fn handles(&self) -> usize {
-        Arc::strong_count(&self.0)
+        self.0.handles()
     }
 
     /// The autograd engine's slot.
     #[inline]
-    pub fn slot(&self) -> Option<Arc<dyn AutogradSlot>> {
+    pub fn slot(&self) -> Option<Slot> {
         if self.flags() & flags::TRACKED == 0 {
             return None;
         }
@@ -365,26 +403,38 @@ impl Tensor {
 
     /// The interpreter that its autograd slot brings to the door.
     #[inline]
-    pub fn engine(&self) -> Option<&'static dyn door::Interpreter> {
+    pub fn engine(&self) -> Option<Engine> {
         if self.flags() & flags::TRACKED == 0 {
             return None;
         }
-        self.0.slot.ask(|slot| slot.interpreter()).or_else(|| self.base()?.engine())
+        self.0.slot.engine().or_else(|| self.base()?.engine())
     }
 
     /// Attaches, replaces or removes the autograd engine's slot.
     #[inline]
-    pub fn set_slot(&self, slot: Option<Arc<dyn AutogradSlot>>) {
+    pub fn set_slot(&self, slot: Option<Slot>) {
         let tracked = if slot.is_some() { flags::TRACKED } else { 0 };
         // Flags change nowhere else, so that a load and a store under the slot's lock do.
         let bits = &self.0.flags;
         self.0.slot.set(slot, || bits.store(bits.load(Relaxed) & !flags::TRACKED | tracked, Relaxed));
     }
 
+    /// `set_slot` on a tensor that perhaps nobody else has seen yet, who then need not be kept out.
+    #[inline]
+    pub fn attach_slot(&mut self, slot: Slot) {
+        match self.0.get_mut() {
+            Some(inner) => {
+                *inner.flags.get_mut() |= flags::TRACKED;
+                inner.slot.put(slot);
+            }
+            None => self.set_slot(Some(slot)),
+        }
+    }
+
     /// A view of this tensor: the same memory through another layout, and a memory of whose view it is.
     pub(crate) fn view_through(&self, layout: Layout) -> Result<Tensor> {
         let mut view = self.with_layout(layout)?;
-        if let Some(inner) = Arc::get_mut(&mut view.0) {
+        if let Some(inner) = view.0.get_mut() {
             inner.base = Some(self.base().unwrap_or(self).clone());
         }
         if door::grad_enabled() {

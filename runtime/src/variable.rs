@@ -114,8 +114,7 @@ impl Variable {
     /// executor may write into it. `known` is the number of handles to that tensor that the caller itself keeps.
     pub fn exclusive(&self, known: usize) -> Result<Tensor> {
         let mut held = self.lock();
-        let shared =
-            Arc::strong_count(held.storage()?) > 1 || held.handles() > 1 + known || !held.is_contiguous();
+        let shared = held.storage()?.handles() > 1 || held.handles() > 1 + known || !held.is_contiguous();
         if shared {
             *held = run::contiguous(&held)?;
         }

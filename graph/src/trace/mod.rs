@@ -25,10 +25,10 @@ use crate::verify::verify;
 use runtime::device::DeviceId;
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::TensorType;
+use runtime::shared::Shared;
 use runtime::tensor::{Storage, Tensor};
 use runtime::variable::Variable;
 use std::fmt;
-use std::sync::Arc;
 
 /// An argument of the program that is recorded.
 #[derive(Clone, Debug)]
@@ -180,14 +180,14 @@ pub(crate) fn constants(recording: Recording) -> Result<(Recording, usize)> {
 fn fixed((source, role): (&Source, &InputRole)) -> Option<Tensor> {
     match (source, role, source_tensor(source)) {
         (Source::Tensor(tensor), InputRole::Captured, Some(storage)) => {
-            let alone = tensor.handles() == 1 && Arc::strong_count(storage) == 1;
+            let alone = tensor.handles() == 1 && storage.handles() == 1;
             alone.then(|| tensor.clone())
         }
         (Source::Tensor(_) | Source::Argument(_) | Source::Variable(_), _, _) => None,
     }
 }
 
-fn source_tensor(source: &Source) -> Option<&Arc<Storage>> {
+fn source_tensor(source: &Source) -> Option<&Shared<Storage>> {
     match source {
         Source::Tensor(tensor) => tensor.storage().ok(),
         Source::Argument(_) | Source::Variable(_) => None,

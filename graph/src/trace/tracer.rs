@@ -155,7 +155,7 @@ impl Tracer {
                 Err(runtime::tensor::escaped(traced))
             }
             Payload::Traced(_) => state.capture(tensor, tensor.id() as usize),
-            Payload::Storage(storage) => state.capture(tensor, Arc::as_ptr(storage) as usize),
+            Payload::Storage(storage) => state.capture(tensor, storage.address()),
         }
     }
 

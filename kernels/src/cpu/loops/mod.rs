@@ -73,8 +73,13 @@ impl CompiledLoop {
             && let Some((n, broadcast)) = flat(geometry)
         {
             // SAFETY: the caller's contract.
-            if let Some(outcome) = unsafe { simple.run(&launch, n, pointers, broadcast) } {
-                return outcome;
+            unsafe {
+                if simple.run_small(n, pointers, broadcast) {
+                    return Ok(());
+                }
+                if let Some(outcome) = simple.run(&launch, n, pointers, broadcast) {
+                    return outcome;
+                }
             }
         }
         let space = Space::new(&self.code, geometry, pointers);
@@ -92,7 +97,30 @@ impl CompiledLoop {
     ///
     /// # Safety
     /// As `run`; the program has no reductions, scans or indices.
+    #[inline]
     pub unsafe fn run_flat(
+        &self,
+        n: usize,
+        pointers: &[*mut u8],
+        broadcast: u32,
+        params: &[Scalar],
+        pool: &Pool,
+    ) -> Result<(), IndexOutOfRange> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match &self.simple {
+                Some(simple) if simple.run_small(n, pointers, broadcast) => Ok(()),
+                _ => self.run_long(n, pointers, broadcast, params, pool),
+            }
+        }
+    }
+
+    /// `run_flat` for what is more than a call of one kernel.
+    ///
+    /// # Safety
+    /// As `run_flat`.
+    #[inline(never)]
+    unsafe fn run_long(
         &self,
         n: usize,
         pointers: &[*mut u8],

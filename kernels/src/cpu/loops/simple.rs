@@ -102,11 +102,26 @@ impl Simple {
         Simple { kernel, sources, out, out_size: code.movers[out as usize].size as u8, accesses, small }
     }
 
+    /// Runs it over `n` points if they are few and every operand is an access that steps; says whether it did.
+    ///
+    /// # Safety
+    /// As `CompiledLoop::run_flat`.
+    #[inline(always)]
+    pub(super) unsafe fn run_small(&self, n: usize, pointers: &[*mut u8], broadcast: u32) -> bool {
+        let Some([a, b, c]) = self.accesses else { return false };
+        if broadcast != 0 || n >= self.small {
+            return false;
+        }
+        let at = |access: u16| pointers[access as usize];
+        // SAFETY: the caller's contract.
+        unsafe { (self.kernel)(at(self.out), at(a), at(b), at(c), 7, n) };
+        true
+    }
+
     /// Runs it over `n` points; `None` where no operand steps, which tiles do.
     ///
     /// # Safety
     /// As `CompiledLoop::run_flat`.
-    #[inline]
     pub(super) unsafe fn run(
         &self,
         launch: &Launch<'_>,
@@ -114,15 +129,6 @@ impl Simple {
         pointers: &[*mut u8],
         broadcast: u32,
     ) -> Option<Result<(), IndexOutOfRange>> {
-        if let Some([a, b, c]) = self.accesses
-            && broadcast == 0
-            && n < self.small
-        {
-            let at = |access: u16| pointers[access as usize];
-            // SAFETY: the caller's contract.
-            unsafe { (self.kernel)(at(self.out), at(a), at(b), at(c), 7, n) };
-            return Some(Ok(()));
-        }
         let mut blocks = [const { MaybeUninit::<Block>::uninit() }; 3];
         let mut operands = [std::ptr::null_mut::<u8>(); 3];
         let mut sizes = [0usize; 3];
