@@ -1,15 +1,15 @@
 //! Walking the dynamic graph back: `backward`, which adds to the `.grad` of leaves, and `grad`, which returns gradients.
 
-use crate::engine::{ResidualSource, history, needs_of};
-use crate::node::{Edge, Leaf, Node, Rule, slot_for, slot_of};
-use crate::saved::{Kept, KeptList, freed_error, values};
+use crate::engine::{ResidualSource, history};
+use crate::node::{Edge, Leaf, Links, Node, Rule, needs_of, slot_for, slot_of};
+use crate::saved::{Kept, Values, freed_error, values};
 use runtime::door;
 use runtime::error::{Error, Result};
 use runtime::hash::NumberMap;
 use runtime::ops;
 use runtime::reverse::{self, Cotangents, Recorded};
 use runtime::shared::Shared;
-use runtime::table::{Gradients, OpDef, Vjp, VjpContext};
+use runtime::table::{Gradients, OpDef, Saves, Vjp, VjpContext};
 use runtime::{Arg, Origin, Tensor};
 use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
@@ -316,8 +316,8 @@ impl Recorded for Step<'_> {
         self.node.outputs as usize
     }
 
-    fn edges(&self) -> SmallVec<[reverse::Edge<Self>; 3]> {
-        self.node.edges.iter().map(|edge| self.walk.follow(edge)).collect()
+    fn edge(&self, operand: usize) -> reverse::Edge<Self> {
+        self.node.edges.get(operand).map_or(reverse::Edge::None, |edge| self.walk.follow(edge))
     }
 
     fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {
@@ -353,7 +353,9 @@ impl Recorded for Step<'_> {
                 node.edges.len()
             )));
         }
-        if !self.walk.retain_graph {
+        let kept_nothing =
+            matches!(node.rule, Rule::Op(op) if matches!(op.vjp, Vjp::Rule(Saves::NOTHING, _)));
+        if !self.walk.retain_graph && !kept_nothing {
             node.free();
         }
         Ok(gradients)
@@ -380,7 +382,9 @@ impl Step<'_> {
         let all = needs_of(&node.edges);
         let create_graph = self.walk.create_graph;
         let kept = node.kept();
-        let args = values(
+        let (mut args, mut outputs) = (Values::new(), Values::new());
+        values(
+            &mut args,
             &kept.args,
             &node.ty,
             op,
@@ -392,7 +396,8 @@ impl Step<'_> {
                 }
             },
         )?;
-        let outputs = values(
+        values(
+            &mut outputs,
             &kept.outputs,
             &node.ty,
             op,
@@ -462,6 +467,5 @@ impl Step<'_> {
 fn hidden(origin: Origin) -> Edge {
     let why =
         "the call keeps values of its inside for its backward, and these cannot be differentiated again";
-    let kept = (KeptList::NOTHING, KeptList::NOTHING);
-    Edge::Node(Node::new(Rule::Refuse(why), SmallVec::new(), &[], kept, origin), 0)
+    Edge::Node(Node::new(Rule::Refuse(why), Links::of(SmallVec::new()), &[], 0, origin), 0)
 }

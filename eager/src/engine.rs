@@ -1,8 +1,8 @@
 //! torch's way of recording: the interpreter that tensors with a history bring to the door. It pushes nothing; it runs
 //! the operation on the level below and hangs one node on the result.
 
-use crate::node::{Edge, Edges, Node, Rule, attach, edge_of};
-use crate::saved::{KeptList, keep_args, keep_outputs};
+use crate::node::{Edge, Links, Node, Rule, attach, edge_of};
+use crate::saved::{KeptList, keep_args, keep_outputs, keeps_nothing};
 use crate::view;
 use runtime::callable::Callable;
 use runtime::door::{self, Interpreter, Observe, Outputs};
@@ -20,7 +20,7 @@ pub(crate) struct Engine;
 pub(crate) static ENGINE: tensor::Engine = &Engine;
 
 /// The history of a tensor.
-#[inline]
+#[inline(always)]
 pub(crate) fn history(tensor: &Tensor) -> Edge {
     let bits = tensor.flags();
     if bits & flags::TRACKED == 0 {
@@ -33,28 +33,23 @@ pub(crate) fn history(tensor: &Tensor) -> Edge {
 }
 
 /// The history in a tensor's own slot.
-#[inline]
+#[inline(always)]
 pub(crate) fn own_history(tensor: &Tensor) -> Edge {
     tensor.slot().map_or(Edge::None, edge_of)
 }
 
-/// Bit i: edge i leads somewhere.
-#[inline]
-pub(crate) fn needs_of(edges: &[Edge]) -> u64 {
-    edges.iter().enumerate().fold(0, |bits, (i, e)| bits | (e.is_some() as u64) << i.min(63))
+/// One edge for each flattened tensor operand.
+#[inline(always)]
+fn links_of(args: &[Arg]) -> Links {
+    match *args {
+        [Arg::Tensor(a), Arg::Tensor(b)] => Links::pair(history(a), history(b)),
+        _ => links_of_any(args),
+    }
 }
 
-#[inline]
-fn edges_of(args: &[Arg]) -> Edges {
-    let mut edges = Edges::new();
-    for arg in args {
-        match arg {
-            Arg::Tensor(tensor) => edges.push(history(tensor)),
-            Arg::Tensors(list) => edges.extend(list.iter().map(history)),
-            _ => {}
-        }
-    }
-    edges
+#[inline(never)]
+fn links_of_any(args: &[Arg]) -> Links {
+    Links::of(args.iter().flat_map(|a| a.tensors()).map(history).collect())
 }
 
 /// What the record of an op keeps; `None` where no gradient flows through it.
@@ -66,6 +61,30 @@ fn saves_of(op: &OpDef) -> Option<Saves> {
     }
 }
 
+/// Hangs the record of an op on its outputs, if a gradient flows through it.
+#[inline(always)]
+fn record(op: &'static OpDef, args: &[Arg], outputs: &mut [Tensor], origin: Origin) {
+    let Some(saves) = saves_of(op) else { return };
+    if !outputs.iter().any(|t| t.dtype().is_float()) {
+        return;
+    }
+    let links = links_of(args);
+    if links.needs == 0 {
+        return;
+    }
+    let rule = Rule::Op(op);
+    let node = if keeps_nothing(args, saves, outputs) {
+        Node::new(rule, links, outputs, args.len(), origin)
+    } else {
+        let kept = (keep_args(args, saves, links.needs, &outputs[0]), keep_outputs(outputs, saves));
+        Node::keeping(rule, links, outputs, kept, origin)
+    };
+    attach(node, outputs);
+    if let Effect::View(_) = op.effect {
+        outputs[0].follow_base();
+    }
+}
+
 impl Interpreter for Engine {
     fn name(&self) -> &'static str {
         "autograd"
@@ -73,21 +92,14 @@ impl Interpreter for Engine {
 
     fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
         let mut outputs = door::bind_below_slots(op, args, origin)?;
-        let Some(saves) = saves_of(op) else { return Ok(outputs) };
-        if !outputs.iter().any(|t| t.dtype().is_float()) {
-            return Ok(outputs);
-        }
-        let edges = edges_of(args);
-        let needs = needs_of(&edges);
-        if needs == 0 {
-            return Ok(outputs);
-        }
-        let kept = (keep_args(args, saves, needs, &outputs[0]), keep_outputs(&outputs, saves));
-        attach(Node::new(Rule::Op(op), edges, &outputs, kept, origin), &mut outputs);
-        if let Effect::View(_) = op.effect {
-            outputs[0].follow_base();
-        }
+        record(op, args, &mut outputs, origin);
         Ok(outputs)
+    }
+
+    fn bind1(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Tensor> {
+        let mut output = door::bind1_below_slots(op, args, origin)?;
+        record(op, args, std::slice::from_mut(&mut output), origin);
+        Ok(output)
     }
 
     fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
@@ -101,8 +113,8 @@ impl Interpreter for Engine {
         if op.effect == Effect::Write || !target.dtype().is_float() {
             return door::mutate(op, args, origin);
         }
-        let mut edges = edges_of(args);
-        if let Some(Edge::Leaf(_)) = edges.first() {
+        let mut links = links_of(args);
+        if let Some(Edge::Leaf(_)) = links.edges.first() {
             return Err(Error::new(
                 ErrorKind::InPlace,
                 "a leaf tensor that requires grad is being used in an in-place operation",
@@ -111,27 +123,26 @@ impl Interpreter for Engine {
         }
         view::check_target(target)?;
         let saves = saves_of(op).unwrap_or_else(|| {
-            edges.iter_mut().for_each(|e| *e = Edge::None);
+            links.edges.iter_mut().for_each(|e| *e = Edge::None);
+            links.needs = 0;
             Saves::NOTHING
         });
-        let needs = needs_of(&edges);
         // Kept before the write, at the version before it: what the rule reads of the target's old elements is then
         // known to be lost.
-        let args_kept = keep_args(args, saves, needs, target);
+        let args_kept = keep_args(args, saves, links.needs, target);
         door::mutate(op, args, origin)?;
         let outputs = std::slice::from_ref(target);
         let kept = (args_kept, keep_outputs(outputs, saves));
-        let node = Node::new(Rule::Op(op), edges, outputs, kept, origin);
+        let node = Node::keeping(Rule::Op(op), links, outputs, kept, origin);
         view::splice(target, &node, origin);
         target.set_slot(Some(node.into()));
         Ok(())
     }
 
     fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
-        let edges: Edges = args.iter().map(history).collect();
-        let needs = needs_of(&edges);
-        let (mut outputs, residuals) = callable.run_for_gradient(args, needs)?;
-        if needs == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
+        let links = Links::of(args.iter().map(history).collect());
+        let (mut outputs, residuals) = callable.run_for_gradient(args, links.needs)?;
+        if links.needs == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
             return Ok(outputs);
         }
         for output in &mut outputs {
@@ -143,7 +154,7 @@ impl Interpreter for Engine {
         let sources = residuals.iter().map(|r| ResidualSource::of(r, args, &outputs)).collect();
         let kept = (KeptList::tensors(args), KeptList::tensors(&residuals));
         let rule = Rule::Call(Box::new((callable.clone(), sources)));
-        attach(Node::new(rule, edges, &outputs, kept, origin), &mut outputs);
+        attach(Node::keeping(rule, links, &outputs, kept, origin), &mut outputs);
         Ok(outputs)
     }
 }

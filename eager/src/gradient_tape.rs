@@ -327,8 +327,8 @@ impl Recorded for Visit<'_, '_> {
         self.entry().count as usize
     }
 
-    fn edges(&self) -> SmallVec<[Edge<Self>; 3]> {
-        self.entry().operands.iter().map(|from| self.walk.follow(*from)).collect()
+    fn edge(&self, operand: usize) -> Edge<Self> {
+        self.entry().operands.get(operand).map_or(Edge::None, |from| self.walk.follow(*from))
     }
 
     fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {

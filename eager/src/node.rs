@@ -5,7 +5,7 @@
 
 use crate::engine::{ENGINE, ResidualSources};
 use crate::hooks::Extras;
-use crate::saved::{KeptArgs, KeptOutputs, free};
+use crate::saved::{KeptList, free};
 use crate::view::Region;
 use runtime::callable::Callable;
 use runtime::error::Origin;
@@ -32,6 +32,7 @@ pub(crate) enum Edge {
 
 impl Edge {
     /// Number of the node or leaf it leads to.
+    #[inline(always)]
     pub(crate) fn number(&self) -> Option<u64> {
         match self {
             Edge::None => None,
@@ -49,6 +50,36 @@ impl Edge {
 
 /// One edge for each flattened tensor operand.
 pub(crate) type Edges = SmallVec<[Edge; 2]>;
+
+/// The edges of a record that is to be, with what is asked of all of them at once.
+pub(crate) struct Links {
+    pub(crate) edges: Edges,
+    /// Bit i: edge i leads somewhere.
+    pub(crate) needs: u64,
+    /// The largest number that an edge leads to.
+    pub(crate) floor: u64,
+}
+
+impl Links {
+    /// Of two edges, without going through memory.
+    #[inline(always)]
+    pub(crate) fn pair(a: Edge, b: Edge) -> Links {
+        let needs = a.is_some() as u64 | (b.is_some() as u64) << 1;
+        let floor = a.number().max(b.number()).unwrap_or(0);
+        Links { edges: Edges::from_buf([a, b]), needs, floor }
+    }
+
+    /// Of any edges.
+    pub(crate) fn of(edges: Edges) -> Links {
+        let floor = edges.iter().filter_map(Edge::number).max().unwrap_or(0);
+        Links { needs: needs_of(&edges), edges, floor }
+    }
+}
+
+/// Bit i: edge i leads somewhere.
+pub(crate) fn needs_of(edges: &[Edge]) -> u64 {
+    edges.iter().enumerate().fold(0, |bits, (i, e)| bits | (e.is_some() as u64) << i.min(63))
+}
 
 /// A tensor that requires a gradient by itself; the slot of such a tensor.
 pub(crate) struct Leaf {
@@ -73,8 +104,8 @@ pub(crate) enum Rule {
 
 /// What a node keeps for its rule.
 pub(crate) struct Kept {
-    pub(crate) args: KeptArgs,
-    pub(crate) outputs: KeptOutputs,
+    pub(crate) args: KeptList,
+    pub(crate) outputs: KeptList,
     pub(crate) freed: bool,
 }
 
@@ -106,22 +137,25 @@ static NUMBER_BLOCK: AtomicU64 = AtomicU64::new(1);
 
 /// A number above `floor` that no other node or leaf has. Threads take blocks of a million; where an operand was made in
 /// a later block, by another thread, a new block is begun, so numbers ascend along every edge.
-#[inline]
+#[inline(always)]
 fn next_number(floor: u64) -> u64 {
-    NUMBERS.with(|cell| {
-        let (mut next, mut end) = cell.get();
-        if next == end || next <= floor {
-            next = NUMBER_BLOCK.fetch_add(1, Relaxed) << 20;
-            end = next + (1 << 20);
-        }
-        cell.set((next + 1, end));
+    NUMBERS.with(|numbers| {
+        let (next, end) = numbers.get();
+        let (next, end) = if next == end || next <= floor { number_block() } else { (next, end) };
+        numbers.set((next + 1, end));
         next
     })
 }
 
+#[cold]
+fn number_block() -> (u64, u64) {
+    let next = NUMBER_BLOCK.fetch_add(1, Relaxed) << 20;
+    (next, next + (1 << 20))
+}
+
 impl Leaf {
     pub(crate) fn new() -> Shared<Leaf> {
-        Shared::new(|| Leaf { number: next_number(0), grad: Mutex::new(None), extras: Extras::default() })
+        Shared::new(Leaf { number: next_number(0), grad: Mutex::new(None), extras: Extras::default() })
     }
 
     pub(crate) fn grad(&self) -> MutexGuard<'_, Option<Tensor>> {
@@ -130,27 +164,46 @@ impl Leaf {
 }
 
 impl Node {
-    /// A node with these outputs, of which it takes the number and the first one's type and version.
+    /// A node with these outputs, of which it takes the number and the first one's type and version. It keeps
+    /// `operands` entries `Like` for its operands and one for its output.
     #[inline(always)]
     pub(crate) fn new(
         rule: Rule,
-        edges: Edges,
+        links: Links,
         outputs: &[Tensor],
-        (args, kept_outputs): (KeptArgs, KeptOutputs),
+        operands: usize,
         origin: Origin,
     ) -> Shared<Node> {
-        let floor = edges.iter().filter_map(Edge::number).max().unwrap_or(0);
-        Shared::new(|| Node {
-            number: next_number(floor),
+        let vacant = Shared::vacant();
+        let (dtype, dims) = outputs.first().map_or((DType::F32, &[][..]), |t| (t.dtype(), t.shape()));
+        let kept = Kept { args: KeptList::Like(operands as u32), outputs: KeptList::Like(1), freed: false };
+        vacant.fill(Node {
+            number: next_number(links.floor),
             rule,
-            edges,
-            ty: outputs.first().map_or_else(|| TensorType::new(DType::F32, &[]), Tensor::tensor_type),
+            edges: links.edges,
+            ty: TensorType::new(dtype, dims),
             outputs: outputs.len().max(1) as u32,
             view_version: outputs.first().map_or(0, Tensor::version),
             origin,
             extras: OnceLock::new(),
-            kept: Mutex::new(Kept { args, outputs: kept_outputs, freed: false }),
+            kept: Mutex::new(kept),
         })
+    }
+
+    /// A node that keeps these for its rule.
+    pub(crate) fn keeping(
+        rule: Rule,
+        links: Links,
+        outputs: &[Tensor],
+        (args, kept_outputs): (KeptList, KeptList),
+        origin: Origin,
+    ) -> Shared<Node> {
+        let node = Node::new(rule, links, outputs, 0, origin);
+        let mut kept = node.kept();
+        kept.args = args;
+        kept.outputs = kept_outputs;
+        drop(kept);
+        node
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -227,7 +280,7 @@ pub(crate) fn attach(node: Shared<Node>, outputs: &mut [Tensor]) {
 pub(crate) fn slot_of(node: &Shared<Node>, index: u32) -> Slot {
     match node.outputs {
         1 => node.clone().into(),
-        _ => Shared::new(|| Output { node: node.clone(), index }).into(),
+        _ => Shared::new(Output { node: node.clone(), index }).into(),
     }
 }
 
@@ -241,7 +294,7 @@ pub(crate) fn slot_for(edge: &Edge) -> Option<Slot> {
 }
 
 /// The history that a slot of this engine stands for.
-#[inline]
+#[inline(always)]
 pub(crate) fn edge_of(slot: Slot) -> Edge {
     let slot = match slot.downcast::<Node>() {
         Ok(node) => return Edge::Node(node, 0),
@@ -251,6 +304,11 @@ pub(crate) fn edge_of(slot: Slot) -> Edge {
         Ok(leaf) => return Edge::Leaf(leaf),
         Err(slot) => slot,
     };
+    edge_of_output(slot)
+}
+
+#[inline(never)]
+fn edge_of_output(slot: Slot) -> Edge {
     match slot.downcast::<Output>() {
         Ok(output) => Edge::Node(output.node.clone(), output.index),
         Err(_) => Edge::None,

@@ -28,7 +28,7 @@ impl SavedTensor {
     /// Keeps `tensor`, expecting its memory to stay at `version`.
     /// Keeps `tensor` as it is now.
     pub(crate) fn new(tensor: &Tensor) -> Shared<SavedTensor> {
-        Shared::new(|| SavedTensor {
+        Shared::vacant().fill(SavedTensor {
             object: tensor.downgrade(),
             payload: tensor.payload().clone(),
             layout: tensor.layout().clone(),
@@ -122,21 +122,18 @@ fn same_type(a: &Tensor, b: &Tensor) -> bool {
     a.dtype() == b.dtype() && x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x == y)
 }
 
-/// Operands or outputs of one record.
-pub(crate) enum KeptList<const N: usize> {
-    /// So many entries `Kept::Like`. Most records of element-wise ops are nothing else.
+/// Operands or outputs of one record; small, since most records are of element-wise ops that keep nothing.
+pub(crate) enum KeptList {
+    /// So many entries `Kept::Like`.
     Like(u32),
     /// Any.
-    Each(SmallVec<[Kept; N]>),
+    Each(Shared<SmallVec<[Kept; 3]>>),
 }
 
-impl<const N: usize> KeptList<N> {
-    /// No entries.
-    pub(crate) const NOTHING: KeptList<N> = KeptList::Like(0);
-
+impl KeptList {
     /// Keeps tensors themselves.
-    pub(crate) fn tensors(tensors: &[Tensor]) -> KeptList<N> {
-        KeptList::Each(tensors.iter().map(Kept::tensor).collect())
+    pub(crate) fn tensors(tensors: &[Tensor]) -> KeptList {
+        KeptList::Each(Shared::new(tensors.iter().map(Kept::tensor).collect()))
     }
 
     /// The entries, but for those `Like`.
@@ -148,23 +145,9 @@ impl<const N: usize> KeptList<N> {
     }
 }
 
-/// Operands of one record.
-pub(crate) type KeptArgs = KeptList<3>;
-
-/// Outputs of one record.
-pub(crate) type KeptOutputs = KeptList<1>;
-
 /// The operands of a record whose first output is `first`. `needs` has a bit for each flattened tensor operand
 /// whose gradient may be asked for.
-#[inline]
-pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> KeptArgs {
-    match saves.inputs == 0 && args.iter().all(|a| matches!(a, Arg::Tensor(t) if same_type(t, first))) {
-        true => KeptList::Like(args.len() as u32),
-        false => KeptList::Each(keep_each_arg(args, saves, needs, first)),
-    }
-}
-
-fn keep_each_arg(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> SmallVec<[Kept; 3]> {
+pub(crate) fn keep_args(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> KeptList {
     let mut flat = 0;
     let mut kept = SmallVec::new();
     for (i, arg) in args.iter().enumerate() {
@@ -182,22 +165,31 @@ fn keep_each_arg(args: &[Arg], saves: Saves, needs: u64, first: &Tensor) -> Smal
             },
         });
     }
-    kept
+    KeptList::Each(Shared::new(kept))
+}
+
+/// Whether a record keeps nothing but `KeptList::Like` for its operands and its one output.
+#[inline(always)]
+pub(crate) fn keeps_nothing(args: &[Arg], saves: Saves, outputs: &[Tensor]) -> bool {
+    let [output] = outputs else { return false };
+    saves.inputs | saves.outputs == 0
+        && args.iter().all(|a| matches!(a, Arg::Tensor(t) if same_type(t, output)))
 }
 
 /// The outputs of a record.
-#[inline]
-pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves) -> KeptOutputs {
+pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves) -> KeptList {
     if saves.outputs == 0 && outputs.len() == 1 {
         return KeptList::Like(1);
     }
     let kept = |(i, t)| if saves.output(i) { Kept::tensor(t) } else { Kept::type_of(t, &outputs[0]) };
-    KeptList::Each(outputs.iter().enumerate().map(kept).collect())
+    KeptList::Each(Shared::new(outputs.iter().enumerate().map(kept).collect()))
 }
 
 /// Drops the tensors of a list, leaving types. Says whether there were any.
-pub(crate) fn free<const N: usize>(list: &mut KeptList<N>) -> bool {
+pub(crate) fn free(list: &mut KeptList) -> bool {
     let KeptList::Each(list) = list else { return false };
+    // A record alone has its list.
+    let Some(list) = list.get_mut() else { return false };
     let mut any = false;
     for kept in list {
         let types = match kept {
@@ -222,23 +214,26 @@ pub(crate) fn freed_error(op: &str, origin: Origin) -> Error {
     .hint(format!("{op} was recorded at {origin}; pass retain_graph = true to the first backward"))
 }
 
-/// Kept values as a gradient rule reads them; `first` is the type of the record's first output. `lost(i, at, n)` says
+/// Values as a gradient rule reads them.
+pub(crate) type Values = SmallVec<[Value; 3]>;
+
+/// Puts kept values, as a gradient rule reads them, into a list; `first` is the type of the record's first output. `lost(i, at, n)` says
 /// that the n tensors of entry i, which begin at `at` among all flattened tensors, were given up; `reattach` gets every
 /// tensor that is not the kept object itself, with its position among the flattened tensors.
-pub(crate) fn values<const N: usize>(
-    list: &KeptList<N>,
+pub(crate) fn values(
+    values: &mut Values,
+    list: &KeptList,
     first: &TensorType,
     op: &'static OpDef,
     origin: Origin,
     lost: impl Fn(usize, usize, usize) -> bool,
     mut reattach: impl FnMut(&Tensor, usize),
-) -> Result<SmallVec<[Value; 3]>> {
+) -> Result<()> {
     let list = match list {
         // What a rule never reads cannot be lost.
         KeptList::Like(n) => {
-            let mut types = SmallVec::new();
-            (0..*n).for_each(|_| types.push(Value::Type(first.clone())));
-            return Ok(types);
+            (0..*n).for_each(|_| values.push(Value::Type(first.clone())));
+            return Ok(());
         }
         KeptList::Each(list) => list,
     };
@@ -250,46 +245,44 @@ pub(crate) fn values<const N: usize>(
         }
         tensor
     };
-    list.iter()
-        .enumerate()
-        .map(|(i, kept)| {
-            let at = flat;
-            Ok(match kept {
-                Kept::Tensor(saved) => {
-                    flat += 1;
-                    match saved.overwritten() {
-                        None => Value::Tensor(open(saved, at)),
-                        Some(versions) => {
-                            let why = saved.overwritten_error(op.name, versions, origin);
-                            Value::Lost(saved.tensor_type(), why)
-                        }
+    for (i, kept) in list.iter().enumerate() {
+        let at = flat;
+        values.push(match kept {
+            Kept::Tensor(saved) => {
+                flat += 1;
+                match saved.overwritten() {
+                    None => Value::Tensor(open(saved, at)),
+                    Some(versions) => {
+                        let why = saved.overwritten_error(op.name, versions, origin);
+                        Value::Lost(saved.tensor_type(), why)
                     }
                 }
-                Kept::Tensors(saved) => {
-                    flat += saved.len();
-                    if let Some((one, versions)) = saved.iter().find_map(|s| Some((s, s.overwritten()?))) {
-                        return Err(one.overwritten_error(op.name, versions, origin));
-                    }
-                    Value::Tensors(saved.iter().enumerate().map(|(k, s)| open(s, at + k)).collect())
+            }
+            Kept::Tensors(saved) => {
+                flat += saved.len();
+                if let Some((one, versions)) = saved.iter().find_map(|s| Some((s, s.overwritten()?))) {
+                    return Err(one.overwritten_error(op.name, versions, origin));
                 }
-                Kept::Like | Kept::Type(_) => {
-                    flat += 1;
-                    let ty = if let Kept::Type(ty) = kept { ty } else { first };
-                    match lost(i, at, 1) {
-                        true => Value::Lost(ty.clone(), freed_error(op.name, origin)),
-                        false => Value::Type(ty.clone()),
-                    }
+                Value::Tensors(saved.iter().enumerate().map(|(k, s)| open(s, at + k)).collect())
+            }
+            Kept::Like | Kept::Type(_) => {
+                flat += 1;
+                let ty = if let Kept::Type(ty) = kept { ty } else { first };
+                match lost(i, at, 1) {
+                    true => Value::Lost(ty.clone(), freed_error(op.name, origin)),
+                    false => Value::Type(ty.clone()),
                 }
-                Kept::Types(types) => {
-                    flat += types.len();
-                    if lost(i, at, types.len()) {
-                        return Err(freed_error(op.name, origin));
-                    }
-                    Value::Types(types.clone())
+            }
+            Kept::Types(types) => {
+                flat += types.len();
+                if lost(i, at, types.len()) {
+                    return Err(freed_error(op.name, origin));
                 }
-                Kept::Number(number) => Value::Host(Host::Scalar(*number)),
-                Kept::Host(host) => Value::Host(Host::clone(host)),
-            })
-        })
-        .collect()
+                Value::Types(types.clone())
+            }
+            Kept::Number(number) => Value::Host(Host::Scalar(*number)),
+            Kept::Host(host) => Value::Host(Host::clone(host)),
+        });
+    }
+    Ok(())
 }

@@ -5,8 +5,7 @@
 //! version of the memory says that it must).
 
 use crate::engine::own_history;
-use crate::node::{Edge, Node, Rule};
-use crate::saved::KeptList;
+use crate::node::{Edge, Links, Node, Rule};
 use kernels::Layout;
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::shared::Shared;
@@ -90,6 +89,7 @@ fn places(layout: &Layout) -> impl Iterator<Item = usize> {
 }
 
 /// The history of a view of `base`: its own, or a part of the base's if the memory has been written to since.
+#[inline(never)]
 pub(crate) fn history(view: &Tensor, base: &Tensor) -> Edge {
     let own = own_history(view);
     let through = own_history(base);
@@ -106,8 +106,7 @@ pub(crate) fn history(view: &Tensor, base: &Tensor) -> Edge {
         Edge::None | Edge::Leaf(_) => Origin::caller(),
     };
     let rule = Rule::Part(Region::new(base, view));
-    let kept = (KeptList::NOTHING, KeptList::NOTHING);
-    let node = Node::new(rule, smallvec![through], std::slice::from_ref(view), kept, origin);
+    let node = Node::new(rule, Links::of(smallvec![through]), std::slice::from_ref(view), 0, origin);
     view.set_slot(Some(node.clone().into()));
     Edge::Node(node, 0)
 }
@@ -134,6 +133,5 @@ pub(crate) fn splice(target: &Tensor, node: &Shared<Node>, origin: Origin) {
     let Some(base) = target.base() else { return };
     let edges = smallvec![own_history(base), Edge::Node(node.clone(), 0)];
     let rule = Rule::Splice(Region::new(base, target));
-    let kept = (KeptList::NOTHING, KeptList::NOTHING);
-    base.set_slot(Some(Node::new(rule, edges, std::slice::from_ref(base), kept, origin).into()));
+    base.set_slot(Some(Node::new(rule, Links::of(edges), std::slice::from_ref(base), 0, origin).into()));
 }

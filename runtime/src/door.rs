@@ -40,6 +40,10 @@ pub trait Interpreter: Send + Sync {
     fn name(&self) -> &'static str;
     /// An operation of the table.
     fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs>;
+    /// `bind` of an op with one output, which then need not be put into a list.
+    fn bind1(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Tensor> {
+        crate::run::only(op, self.bind(op, args, origin)?)
+    }
     /// A look at a tensor: returns one whose elements can be read.
     fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor>;
     /// An operation that writes its result into its first operand.
@@ -261,20 +265,39 @@ pub fn bind1(op: &'static OpDef, args: &[Arg]) -> Result<Tensor> {
     if bits == 0 && ACTIVE.get() == 0 {
         return crate::run::run1(op, args).map_err(|e| explain(e, op, args, origin));
     }
+    if bits & flags::TRACKED != 0
+        && let Some(engine) = first_engine(args)
+    {
+        return engine.bind1(op, args, origin).map_err(|e| explain(e, op, args, origin));
+    }
     crate::run::only(op, bind(op, args, origin)?)
 }
 
 /// `bind` on the level below autograd slots, for the engine that they brought.
 #[inline]
 pub fn bind_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
-    // Where nothing else would apply, running looks at no slots (a view alone asks about the grad mode), so there is
-    // nothing to mask.
-    let plain = ACTIVE.get() == 0 && !matches!(op.lower, Lower::View(..));
-    if plain && union_of_flags(args) & INPUT_BITS.get() & flags::TRACED == 0 {
+    if runs_below_slots(op, args) {
         return crate::run::run(op, args);
     }
     let _mask = no_grad();
     bind(op, args, origin)
+}
+
+/// `bind1` on the level below autograd slots.
+#[inline]
+pub fn bind1_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Tensor> {
+    if runs_below_slots(op, args) {
+        return crate::run::run1(op, args);
+    }
+    let _mask = no_grad();
+    crate::run::only(op, bind(op, args, origin)?)
+}
+
+/// Whether nothing but running is left below autograd slots. Running looks at no slots (a view alone asks about the grad
+/// mode), so there is nothing to mask then.
+#[inline(always)]
+fn runs_below_slots(op: &'static OpDef, args: &[Arg]) -> bool {
+    ACTIVE.get() == 0 && !matches!(op.lower, Lower::View(..)) && union_of_flags(args) & flags::TRACED == 0
 }
 
 /// An operation whose result replaces the elements of `args[0]`, in place and visible through every view of it.

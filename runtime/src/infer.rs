@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::table::OpDef;
+use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::{DType, Dims};
 use smallvec::SmallVec;
@@ -134,6 +135,16 @@ impl Clone for TensorType {
     }
 }
 
+impl PartialEq<Tensor> for TensorType {
+    #[inline]
+    fn eq(&self, tensor: &Tensor) -> bool {
+        let dims = tensor.shape();
+        self.dtype == tensor.dtype()
+            && self.shape.len() == dims.len()
+            && self.shape.iter().zip(dims).all(|(d, &n)| d.is(n))
+    }
+}
+
 impl TensorType {
     /// A type with constant dimensions.
     #[inline]
@@ -187,16 +198,14 @@ impl fmt::Display for TensorType {
 }
 
 /// Up to six converted elements without the bookkeeping of growing a vector, which costs more than a whole shape rule.
-#[inline]
+/// Each place is filled by itself, so that the elements stay in registers until they are stored where the vector lies.
+#[inline(always)]
 fn small<A: Copy, B: Copy>(from: &[A], filler: B, convert: impl Fn(&A) -> B) -> SmallVec<[B; 6]> {
     if from.len() > 6 {
         return from.iter().map(convert).collect();
     }
-    let mut buffer = [filler; 6];
-    for (to, from) in buffer.iter_mut().zip(from) {
-        *to = convert(from);
-    }
-    SmallVec::from_buf_and_len(buffer, from.len())
+    let at = |i: usize| if i < from.len() { convert(&from[i]) } else { filler };
+    SmallVec::from_buf_and_len([at(0), at(1), at(2), at(3), at(4), at(5)], from.len())
 }
 
 /// Types of an op's outputs.

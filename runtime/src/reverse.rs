@@ -30,9 +30,9 @@ pub trait Recorded: Clone {
     fn number(&self) -> u64;
     /// Number of its outputs.
     fn outputs(&self) -> usize;
-    /// One edge for each tensor operand (lists flattened).
-    fn edges(&self) -> SmallVec<[Edge<Self>; 3]>;
-    /// The gradients of the tensor operands, in the order of `edges`.
+    /// Where the gradient of a tensor operand (lists flattened) goes.
+    fn edge(&self, operand: usize) -> Edge<Self>;
+    /// The gradients of the tensor operands, in their order.
     fn vjp(&self, cotangents: &Cotangents) -> Result<SmallVec<[Option<Tensor>; 3]>>;
 }
 
@@ -61,9 +61,15 @@ impl<R: Recorded> Pending<R> {
             Some(_) => self.0.binary_search_by_key(&number, |(n, ..)| *n),
         };
         let at = at.unwrap_or_else(|at| {
-            let mut empty = Cotangents::new();
-            empty.resize(record.outputs(), None);
-            self.0.insert(at, (number, record, empty));
+            let empty = match record.outputs() {
+                1 => Cotangents::from_buf([None]),
+                n => Cotangents::from_elem(None, n),
+            };
+            if at == self.0.len() {
+                self.0.push_back((number, record, empty));
+            } else {
+                self.0.insert(at, (number, record, empty));
+            }
             at
         });
         &mut self.0[at].2
@@ -90,9 +96,9 @@ pub fn walk<R: Recorded>(
     while let Some((_, record, mut cotangents)) = pending.0.pop_back() {
         visit(&record, &mut cotangents)?;
         let gradients = record.vjp(&cotangents)?;
-        for (edge, gradient) in record.edges().into_iter().zip(gradients) {
+        for (operand, gradient) in gradients.into_iter().enumerate() {
             if let Some(gradient) = gradient {
-                deliver(&mut pending, edge, gradient)?;
+                deliver(&mut pending, record.edge(operand), gradient)?;
             }
         }
     }

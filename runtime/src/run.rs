@@ -234,15 +234,16 @@ fn map_kernel(op: &'static OpDef, args: &[Arg]) -> Option<MapKernel> {
 }
 
 fn params(sources: &[ParamSource], args: &[Arg]) -> Result<SmallVec<[Scalar; 2]>> {
-    sources
-        .iter()
-        .map(|s| match s {
-            ParamSource::Fixed(v) => Ok(*v),
+    let mut params = SmallVec::new();
+    for source in sources {
+        params.push(match source {
+            ParamSource::Fixed(value) => *value,
             ParamSource::Operand(i) => args[*i as usize]
                 .scalar()
-                .ok_or_else(|| Error::value(format!("operand {i} must be a number"))),
-        })
-        .collect()
+                .ok_or_else(|| Error::value(format!("operand {i} must be a number")))?,
+        });
+    }
+    Ok(params)
 }
 
 /// The device of the operands, or the one that a creation op names last.

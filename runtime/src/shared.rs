@@ -46,18 +46,21 @@ unsafe impl<T: Send + Sync> Send for Weak<T> {}
 unsafe impl<T: Send + Sync> Sync for Weak<T> {}
 
 impl<T> Shared<T> {
-    /// The first handle to what `make` returns, which is built in its place.
+    /// The first handle to `value`.
     #[inline(always)]
-    pub fn new(make: impl FnOnce() -> T) -> Shared<T> {
+    pub fn new(value: T) -> Shared<T> {
+        Shared::vacant().fill(value)
+    }
+
+    /// A place for a value that is to be built in it. Where the place is known before the value's parts are, they are
+    /// written to it at once; a value that exists first is copied, and reading it so soon after it was written in parts
+    /// costs a stall besides.
+    #[inline(always)]
+    pub fn vacant() -> Vacant<T> {
         const { assert!(align_of::<Counted<T>>() <= 64, "blocks are aligned to 64 bytes") };
         let block = blocks::take(size_of::<Counted<T>>()).0.cast::<Counted<T>>();
         let Some(place) = NonNull::new(block) else { no_memory::<T>() };
-        // SAFETY: the block is ours, large enough and aligned.
-        unsafe {
-            (&raw mut (*block).value).write(make());
-            (&raw mut (*block).counts).write(AtomicU64::new(UNIQUE));
-        }
-        Shared(place, PhantomData)
+        Vacant(place)
     }
 
     /// A handle that does not keep the value alive.
@@ -76,6 +79,23 @@ impl<T> Shared<T> {
         let handle = ManuallyDrop::new(self);
         // SAFETY: the handle is not used after this.
         unsafe { release(handle.0, last) };
+    }
+}
+
+/// A place for a value; one that is never filled is lost to the cache of blocks.
+pub struct Vacant<T>(NonNull<Counted<T>>);
+
+impl<T> Vacant<T> {
+    /// The first handle to `value`, now in its place.
+    #[inline(always)]
+    pub fn fill(self, value: T) -> Shared<T> {
+        let place = self.0.as_ptr();
+        // SAFETY: the block is ours, large enough and aligned.
+        unsafe {
+            (&raw mut (*place).value).write(value);
+            (&raw mut (*place).counts).write(AtomicU64::new(UNIQUE));
+        }
+        Shared(self.0, PhantomData)
     }
 }
 
@@ -285,7 +305,7 @@ mod tests {
     #[test]
     fn the_last_handle_drops_the_value_once() {
         let drops = AtomicUsize::new(0);
-        let mut a = Shared::new(|| Counting(&drops));
+        let mut a = Shared::new(Counting(&drops));
         assert!(a.get_mut().is_some());
         let b = a.clone();
         assert_eq!((a.handles(), a.same(&b), a.get_mut().is_none()), (2, true, true));
@@ -300,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_last_to_finish_is_told() {
-        let a = Shared::new(|| 1);
+        let a = Shared::new(1);
         let b = a.clone();
         let mut told = Vec::new();
         a.finish(|v| told.push(*v));
@@ -311,17 +331,17 @@ mod tests {
 
     #[test]
     fn a_block_is_used_again() {
-        let first = Shared::new(|| [0u64; 9]);
+        let first = Shared::new([0u64; 9]);
         let address = first.address();
         drop(first);
-        assert_eq!(Shared::new(|| [1u64; 10]).address(), address);
+        assert_eq!(Shared::new([1u64; 10]).address(), address);
     }
 
     #[test]
     fn handles_on_many_threads_agree_on_the_last() {
         let (drops, lasts) = (AtomicUsize::new(0), AtomicUsize::new(0));
         for _ in 0..200 {
-            let first = Shared::new(|| Counting(&drops));
+            let first = Shared::new(Counting(&drops));
             let start = std::sync::Barrier::new(4);
             std::thread::scope(|scope| {
                 for i in 0..4 {

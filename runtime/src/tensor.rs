@@ -27,7 +27,7 @@ impl Storage {
     #[inline]
     pub fn new(device: &'static dyn Device, bytes: usize) -> Result<Shared<Storage>> {
         let buffer = device.alloc(bytes)?;
-        Ok(Shared::new(|| Storage { buffer, device, version: AtomicU32::new(0) }))
+        Ok(Shared::new(Storage { buffer, device, version: AtomicU32::new(0) }))
     }
 
     /// Address of its first byte on its device.
@@ -136,17 +136,20 @@ thread_local! {
 static ID_BLOCK: AtomicU64 = AtomicU64::new(0);
 
 /// A number that no other tensor has; threads take blocks of a million.
-#[inline]
+#[inline(always)]
 fn next_id() -> u64 {
-    NEXT_ID.with(|cell| {
-        let (mut next, mut end) = cell.get();
-        if next == end {
-            next = ID_BLOCK.fetch_add(1, Relaxed) << 20;
-            end = next + (1 << 20);
-        }
-        cell.set((next + 1, end));
+    NEXT_ID.with(|ids| {
+        let (next, end) = ids.get();
+        let (next, end) = if next == end { id_block() } else { (next, end) };
+        ids.set((next + 1, end));
         next
     })
+}
+
+#[cold]
+fn id_block() -> (u64, u64) {
+    let next = ID_BLOCK.fetch_add(1, Relaxed) << 20;
+    (next, next + (1 << 20))
 }
 
 impl Tensor {
@@ -161,7 +164,7 @@ impl Tensor {
     #[inline]
     pub(crate) fn from_parts(storage: Shared<Storage>, dtype: DType, layout: Layout, dense: bool) -> Tensor {
         let device = storage.device().id();
-        Tensor(Shared::new(|| Inner {
+        Tensor(Shared::vacant().fill(Inner {
             id: next_id(),
             dtype,
             device,
@@ -179,7 +182,7 @@ impl Tensor {
     #[inline(always)]
     pub(crate) fn dense_like(&self, storage: Shared<Storage>, dtype: DType) -> Tensor {
         let like = &*self.0;
-        let mut tensor = Tensor(Shared::new(|| Inner {
+        let mut tensor = Tensor(Shared::vacant().fill(Inner {
             id: next_id(),
             dtype,
             device: like.device,
@@ -201,7 +204,7 @@ impl Tensor {
 
     /// A tensor standing for a tracer's value of this type (constant dimensions).
     pub fn from_traced(traced: Traced, dtype: DType, dims: &[usize], device: DeviceId) -> Tensor {
-        Tensor(Shared::new(|| Inner {
+        Tensor(Shared::vacant().fill(Inner {
             id: next_id(),
             dtype,
             device,

@@ -309,8 +309,8 @@ impl<'a> Recorded for Record<'a> {
         self.0.outputs
     }
 
-    fn edges(&self) -> SmallVec<[Edge<Self>; 3]> {
-        self.0.edges.clone()
+    fn edge(&self, operand: usize) -> Edge<Self> {
+        self.0.edges.get(operand).cloned().unwrap_or(Edge::None)
     }
 
     fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {

@@ -8,7 +8,7 @@ use crate::lower::Lowering;
 use crate::samples::{ErrorSamples, Samples, host, tensor};
 use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
-use crate::value::Arg;
+use crate::value::{Arg, Value};
 use kernels::DType;
 use kernels::loops::{BinaryOp, Node, UnaryOp};
 use smallvec::smallvec;
@@ -118,6 +118,14 @@ fn rounding(arg: Arg) -> Result<BinaryOp> {
 
 /// A gradient brought back to operand `i`'s shape and type: summed over what broadcasting repeated.
 pub(crate) fn unbroadcast(c: &VjpContext, i: usize, gradient: Tensor) -> Result<Tensor> {
+    match c.args.get(i) {
+        // Nothing was repeated: most often.
+        Some(Value::Type(ty)) if *ty == gradient => return Ok(gradient),
+        Some(Value::Tensor(t)) if t.dtype() == gradient.dtype() && t.shape() == gradient.shape() => {
+            return Ok(gradient);
+        }
+        _ => {}
+    }
     let ty = c.input_type(i)?;
     gradient.sum_to_size(&ty.constant_dims()?)?.to(ty.dtype)
 }
