@@ -382,11 +382,12 @@ impl Step<'_> {
         let all = needs_of(&node.edges);
         let create_graph = self.walk.create_graph;
         let kept = node.kept();
+        let ty = node.ty();
         let (mut args, mut outputs) = (Values::new(), Values::new());
         values(
             &mut args,
             &kept.args,
-            &node.ty,
+            &ty,
             op,
             node.origin,
             |i, at, tensors| kept.freed && saves.reads(i, all, at, tensors),
@@ -399,7 +400,7 @@ impl Step<'_> {
         values(
             &mut outputs,
             &kept.outputs,
-            &node.ty,
+            &ty,
             op,
             node.origin,
             |i, _, _| kept.freed && saves.output(i),

@@ -35,7 +35,10 @@ pub(crate) fn history(tensor: &Tensor) -> Edge {
 /// The history in a tensor's own slot.
 #[inline(always)]
 pub(crate) fn own_history(tensor: &Tensor) -> Edge {
-    tensor.slot().map_or(Edge::None, edge_of)
+    match tensor.slot() {
+        Some(slot) => edge_of(slot),
+        None => Edge::None,
+    }
 }
 
 /// One edge for each flattened tensor operand.

@@ -7,6 +7,7 @@ use crate::engine::{ENGINE, ResidualSources};
 use crate::hooks::Extras;
 use crate::saved::{KeptList, free};
 use crate::view::Region;
+use kernels::{Dims, shape};
 use runtime::callable::Callable;
 use runtime::error::Origin;
 use runtime::infer::TensorType;
@@ -118,7 +119,8 @@ pub(crate) struct Node {
     /// Version of the first output's memory when it was recorded.
     pub(crate) view_version: u32,
     /// Type of the first output.
-    pub(crate) ty: TensorType,
+    dtype: DType,
+    dims: Dims,
     pub(crate) origin: Origin,
     pub(crate) extras: OnceLock<Box<Extras>>,
     kept: Mutex<Kept>,
@@ -139,12 +141,13 @@ static NUMBER_BLOCK: AtomicU64 = AtomicU64::new(1);
 /// a later block, by another thread, a new block is begun, so numbers ascend along every edge.
 #[inline(always)]
 fn next_number(floor: u64) -> u64 {
-    NUMBERS.with(|numbers| {
+    let taken = NUMBERS.try_with(|numbers| {
         let (next, end) = numbers.get();
         let (next, end) = if next == end || next <= floor { number_block() } else { (next, end) };
         numbers.set((next + 1, end));
         next
-    })
+    });
+    taken.unwrap_or_else(|_| number_block().0)
 }
 
 #[cold]
@@ -175,13 +178,17 @@ impl Node {
         origin: Origin,
     ) -> Shared<Node> {
         let vacant = Shared::vacant();
-        let (dtype, dims) = outputs.first().map_or((DType::F32, &[][..]), |t| (t.dtype(), t.shape()));
+        let (dtype, dims) = match outputs.first() {
+            Some(output) => (output.dtype(), &output.layout().shape),
+            None => (DType::F32, const { &Dims::new_const() }),
+        };
         let kept = Kept { args: KeptList::Like(operands as u32), outputs: KeptList::Like(1), freed: false };
         vacant.fill(Node {
             number: next_number(links.floor),
             rule,
             edges: links.edges,
-            ty: TensorType::new(dtype, dims),
+            dtype,
+            dims: shape::copy(dims),
             outputs: outputs.len().max(1) as u32,
             view_version: outputs.first().map_or(0, Tensor::version),
             origin,
@@ -198,12 +205,18 @@ impl Node {
         (args, kept_outputs): (KeptList, KeptList),
         origin: Origin,
     ) -> Shared<Node> {
-        let node = Node::new(rule, links, outputs, 0, origin);
-        let mut kept = node.kept();
-        kept.args = args;
-        kept.outputs = kept_outputs;
-        drop(kept);
+        let mut node = Node::new(rule, links, outputs, 0, origin);
+        if let Some(node) = node.get_mut() {
+            let kept = node.kept.get_mut().unwrap_or_else(|p| p.into_inner());
+            kept.args = args;
+            kept.outputs = kept_outputs;
+        }
         node
+    }
+
+    /// Type of its first output.
+    pub(crate) fn ty(&self) -> TensorType {
+        TensorType::new(self.dtype, &self.dims)
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -396,3 +396,20 @@ fn views_of_leaves_and_views_made_without_gradients_refuse_writes() {
     add_in_place(&apart, &w).unwrap();
     assert!(apart.requires_grad() && h.grad_fn().unwrap() == "mul");
 }
+
+#[test]
+fn a_chain_recorded_on_two_threads_is_dropped_on_a_third() {
+    let leaf = leaf(&[1.0, 2.0]);
+    let halves: Vec<Tensor> = (0..2)
+        .map(|_| {
+            let leaf = leaf.clone();
+            let grow = move || (0..50_000).fold(leaf, |x, _| x.add(1.0).unwrap());
+            std::thread::spawn(grow).join().unwrap()
+        })
+        .collect();
+    let sum = halves[0].add(&halves[1]).unwrap();
+    drop(halves);
+    assert_eq!(sum.grad_fn().as_deref(), Some("add"));
+    std::thread::spawn(move || drop(sum)).join().unwrap();
+    assert_eq!(leaf.handles(), 1);
+}

@@ -15,7 +15,7 @@ pub struct Layout {
 
 impl Clone for Layout {
     /// By copying the inline words: the derived clone would go element by element, on the hot path of every op.
-    #[inline]
+    #[inline(always)]
     fn clone(&self) -> Layout {
         if !self.shape.spilled() && !self.strides.spilled() {
             // SAFETY: vectors that have not spilled to the heap own nothing; their bytes are all they are.

@@ -8,6 +8,16 @@ pub type Dims = SmallVec<[usize; 6]>;
 /// Steps in elements for each dimension, outermost first; 0 repeats an element.
 pub type Strides = SmallVec<[isize; 6]>;
 
+/// The same extents, by copying the inline words: `SmallVec::clone` goes element by element, on the hot path of every op.
+#[inline(always)]
+pub fn copy(dims: &Dims) -> Dims {
+    if dims.spilled() {
+        return Dims::from_slice(dims);
+    }
+    // SAFETY: a vector that has not spilled to the heap owns nothing; its bytes are all it is.
+    unsafe { std::ptr::read(dims) }
+}
+
 /// Number of elements; 1 for rank 0.
 #[inline]
 pub fn numel(dims: &[usize]) -> usize {
@@ -44,6 +54,17 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Result<Dims, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_are_equal_inline_and_spilled() {
+        for rank in 0..9 {
+            let dims: Dims = (0..rank).collect();
+            let same = copy(&dims);
+            assert_eq!(same, dims);
+            drop(dims);
+            assert!(same.iter().copied().eq(0..rank));
+        }
+    }
 
     #[test]
     fn broadcasting() {

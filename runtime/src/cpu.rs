@@ -58,10 +58,9 @@ impl Device for Cpu {
 
     #[inline]
     unsafe fn run(&self, work: &Work, pointers: &[*mut u8]) -> Result<()> {
-        let pool = threads::global();
         match work {
             Work::Loop(kernel, space, params) => {
-                let code = kernel.cpu()?;
+                let (code, pool) = (kernel.cpu()?, threads::global());
                 // SAFETY: the caller's promise.
                 let outcome = unsafe {
                     match *space {
@@ -76,7 +75,7 @@ impl Device for Cpu {
             Work::Gemm(gemm) => {
                 let bias = pointers.get(3).map_or(std::ptr::null(), |p| p.cast_const());
                 // SAFETY: the caller's promise.
-                unsafe { gemm.run(pointers[0], pointers[1], pointers[2], bias, pool) };
+                unsafe { gemm.run(pointers[0], pointers[1], pointers[2], bias, threads::global()) };
                 Ok(())
             }
         }
@@ -142,5 +141,41 @@ mod tests {
         assert_eq!(after.allocations - before.allocations, 2);
         assert_eq!(after.live_bytes, before.live_bytes);
         assert!(CPU.alloc(usize::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn statistics_count_elements_and_not_the_heads_of_tensors() {
+        let a = crate::Tensor::from_slice(&[1f32; 16], &[16]).unwrap();
+        let step = || a.add(&a).unwrap().mul(&a).unwrap();
+        drop(step());
+        let before = alloc::stats();
+        let kept = step();
+        let during = alloc::stats();
+        assert_eq!(during.allocations - before.allocations, 2);
+        assert_eq!(during.live_bytes - before.live_bytes, 64);
+        drop(kept);
+        (0..100).for_each(|_| drop(step()));
+        let after = alloc::stats();
+        assert_eq!(after.live_bytes, before.live_bytes);
+        assert_eq!(after.allocations - before.allocations, 202);
+        assert_eq!(
+            after.system_allocations, before.system_allocations,
+            "a step takes what the last gave back"
+        );
+        assert_eq!(after.launches - before.launches, 202);
+    }
+
+    #[test]
+    fn a_tensor_may_be_dropped_by_another_thread() {
+        let made: Vec<_> = (0..100).map(|i| crate::Tensor::from_slice(&[i; 40], &[40]).unwrap()).collect();
+        let bytes = 100 * 40 * size_of::<i32>() as i64;
+        let live = alloc::stats().live_bytes;
+        let there = std::thread::spawn(move || {
+            let one = made[7].add(&made[8]).unwrap().to_vec::<i32>().unwrap();
+            drop(made);
+            (one, alloc::stats().live_bytes)
+        });
+        assert_eq!(there.join().unwrap(), (vec![15; 40], -bytes));
+        assert_eq!(alloc::stats().live_bytes, live, "who frees is charged");
     }
 }

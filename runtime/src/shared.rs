@@ -260,7 +260,7 @@ macro_rules! erasable {
 
         impl Shared<$object> {
             /// The handle with its type again, if it is this one.
-            #[inline]
+            #[inline(always)]
             pub fn downcast<T: $bound>(self) -> Result<Shared<T>, Self> {
                 let any: &dyn Any = &*self;
                 if any.type_id() != std::any::TypeId::of::<T>() {

@@ -38,7 +38,7 @@ impl SlotCell {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn with<R>(&self, f: impl FnOnce(&mut Option<Slot>) -> R) -> R {
         while self.busy.swap(true, Ordering::Acquire) {
             std::hint::spin_loop();

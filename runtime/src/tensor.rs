@@ -138,12 +138,13 @@ static ID_BLOCK: AtomicU64 = AtomicU64::new(0);
 /// A number that no other tensor has; threads take blocks of a million.
 #[inline(always)]
 fn next_id() -> u64 {
-    NEXT_ID.with(|ids| {
+    let taken = NEXT_ID.try_with(|ids| {
         let (next, end) = ids.get();
         let (next, end) = if next == end { id_block() } else { (next, end) };
         ids.set((next + 1, end));
         next
-    })
+    });
+    taken.unwrap_or_else(|_| id_block().0)
 }
 
 #[cold]
@@ -396,7 +397,7 @@ impl Tensor {
     }
 
     /// The autograd engine's slot.
-    #[inline]
+    #[inline(always)]
     pub fn slot(&self) -> Option<Slot> {
         if self.flags() & flags::TRACKED == 0 {
             return None;
@@ -423,7 +424,7 @@ impl Tensor {
     }
 
     /// `set_slot` on a tensor that perhaps nobody else has seen yet, who then need not be kept out.
-    #[inline]
+    #[inline(always)]
     pub fn attach_slot(&mut self, slot: Slot) {
         match self.0.get_mut() {
             Some(inner) => {
