@@ -49,16 +49,31 @@ impl Ahead {
         self.share = self.left.div_ceil(steps.max(1));
     }
 
-    /// Whether nothing remains.
+    /// Leaves the fetching to whoever takes lines.
     #[inline(always)]
-    pub(super) fn is_done(&self) -> bool {
-        self.left == 0
+    pub(super) fn over_takers(&mut self) {
+        self.share = 0;
+    }
+
+    /// Hands out at most so many lines of one stream, side by side, for the caller to fetch; null if there are none.
+    #[inline(always)]
+    pub(super) fn take(&mut self, most: usize) -> *const u8 {
+        if self.left == 0 {
+            return std::ptr::null();
+        }
+        let (from, lines) = &mut self.streams[self.count - 1];
+        let (at, some) = (*from, most.min(*lines));
+        *from = at.wrapping_add(some * LINE);
+        *lines -= some;
+        self.count -= (*lines == 0) as usize;
+        self.left -= some;
+        at
     }
 
     /// Fetches the share of one step.
     #[inline(always)]
     pub(super) fn step(&mut self) {
-        if self.left > 0 {
+        if self.left > 0 && self.share > 0 {
             self.fetch();
         }
     }

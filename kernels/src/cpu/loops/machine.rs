@@ -70,14 +70,6 @@ pub(super) struct Machine<'c> {
     pub(super) ahead: Ahead,
 }
 
-/// Points of a chain between two shares of what is fetched ahead: whole rounds of the lanes.
-const PIECE: usize = 256;
-
-/// Shares of what is fetched ahead that steps over so many points have room for.
-pub(super) fn weight(steps: &[Step], points: usize) -> usize {
-    steps.iter().map(|step| if let Step::Chain(_) = step { points.div_ceil(PIECE) } else { 1 }).sum()
-}
-
 const fn aligned(size: usize) -> usize {
     size.next_multiple_of(64)
 }
@@ -347,30 +339,20 @@ impl<'c> Machine<'c> {
             for &(slot, buffer, direct) in &chain.outputs {
                 self.put(slot, self.target(buffer, direct, tile), 1);
             }
-            // What is fetched ahead is fetched between pieces of the chain.
-            let piece = if self.ahead.is_done() { n } else { PIECE };
-            for done in (0..n).step_by(piece.max(1)) {
-                if done > 0 {
-                    self.ahead.step();
+            let fetch = self.ahead.take(n / CHUNK);
+            chain.native.run(n, fetch, |mut words| {
+                let mut put = |word: usize| {
+                    words.write(word);
+                    words = words.add(1);
+                };
+                for &input in &chain.inputs {
+                    let Slot { ptr, step, .. } = self.slot(input);
+                    put(ptr as usize);
+                    put(step * CHUNK * size_of::<f32>());
                 }
-                chain.native.run(piece.min(n - done), |mut words| {
-                    let mut put = |word: usize| {
-                        words.write(word);
-                        words = words.add(1);
-                    };
-                    for &input in &chain.inputs {
-                        let Slot { ptr, step, .. } = self.slot(input);
-                        put(ptr as usize + done * step * size_of::<f32>());
-                        put(step * CHUNK * size_of::<f32>());
-                    }
-                    for &(slot, ..) in &chain.outputs {
-                        put(self.slot(slot).ptr as usize + done * size_of::<f32>());
-                    }
-                    for &fold in &chain.folds {
-                        put(self.state(fold).0 as usize);
-                    }
-                });
-            }
+                chain.outputs.iter().for_each(|&(slot, ..)| put(self.slot(slot).ptr as usize));
+                chain.folds.iter().for_each(|&fold| put(self.state(fold).0 as usize));
+            });
         }
         Ok(())
     }

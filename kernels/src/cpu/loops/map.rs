@@ -4,7 +4,7 @@
 //! is long; several where it is short (so that a decoded step is worth its call); and about as many rows as columns
 //! where some access is contiguous the other way, so that both sides of a transposition use whole cache lines.
 
-use super::machine::{Machine, Sizes, Tile, View, weight};
+use super::machine::{Machine, Sizes, Tile, View};
 use super::plan::Code;
 use super::space::Space;
 use super::{Launch, ahead, scratch};
@@ -146,7 +146,7 @@ unsafe fn run_tiles(
                             machine.ahead.add(at.wrapping_add(bytes), bytes);
                         }
                     }
-                    machine.ahead.over(weight(&plan.sweeps[0].tiles, TILE));
+                    machine.ahead.over(plan.sweeps[0].tiles.len());
                 }
                 let tile = Tile { rows, cols, skip: 0, uneven: None };
                 Machine::run::<false>(from_mut(&mut machine), &plan.sweeps[0].tiles, tile)?;
@@ -202,7 +202,7 @@ pub(super) unsafe fn run_flat(
                             let bytes = TILE.min(to - first - TILE) * size;
                             machine.ahead.add(p.wrapping_add((first + TILE) * size), bytes);
                         }
-                        machine.ahead.over(weight(&plan.sweeps[0].tiles, TILE));
+                        machine.ahead.over(plan.sweeps[0].tiles.len());
                     }
                     let tile = Tile { rows: 1, cols: TILE.min(to - first), skip: 0, uneven: None };
                     Machine::run::<false>(from_mut(&mut machine), &plan.sweeps[0].tiles, tile)?;

@@ -9,7 +9,7 @@
 //! needs again is computed again. Few long rows are cut at the blocks of the canonical order between threads.
 
 use super::ahead::Ahead;
-use super::machine::{Machine, Sizes, Tile, Uneven, View, weight};
+use super::machine::{Machine, Sizes, Tile, Uneven, View};
 use super::map::TILE;
 use super::plan::{Code, Plan, Sweep};
 use super::space::Space;
@@ -240,7 +240,7 @@ impl<'a> Rows<'a> {
                 machine.ahead.add(view.at.wrapping_add(next * mover.size), bytes);
             }
         }
-        machine.ahead.over(weight(&sweep.tiles, self.cut.tile));
+        self.spread(&mut machine.ahead, sweep.tiles.len());
     }
 
     /// The accesses whose next row lies elsewhere, in one piece.
@@ -258,7 +258,15 @@ impl<'a> Rows<'a> {
             let bytes = self.space.inner_points * self.launch.code.movers[v].size;
             ahead.add(self.position(v, &place), bytes);
         }
-        ahead.over(steps);
+        self.spread(ahead, steps);
+    }
+
+    /// Spreads what is to be fetched over steps, or over the rounds of chains where there are any.
+    fn spread(&self, ahead: &mut Ahead, steps: usize) {
+        match self.launch.code.chains.is_empty() {
+            true => ahead.over(steps),
+            false => ahead.over_takers(),
+        }
     }
 
     /// # Safety
@@ -267,7 +275,7 @@ impl<'a> Rows<'a> {
         let uneven = self.uneven();
         let points = self.space.inner_points;
         let together = self.together().min(to - from).max(1);
-        let steps = self.cut.plan.sweeps.iter().map(|s| s.rows.len() + weight(&s.tiles, points)).sum();
+        let steps = self.cut.plan.sweeps.iter().map(|s| s.rows.len() + s.tiles.len()).sum();
         let streams = match self.far && self.cut.tile == points {
             true => self.streams(),
             false => SmallVec::new(),

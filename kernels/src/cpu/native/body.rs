@@ -132,6 +132,11 @@ impl Body {
         self.folds.push((fold, value));
     }
 
+    /// Whether any operand or result is a long stream.
+    pub(super) fn streams(&self) -> bool {
+        self.inputs.iter().chain(self.outputs.iter().map(|(_, streams)| streams)).any(|&streams| streams)
+    }
+
     pub(super) fn bits(&mut self, bits: u32) -> Value {
         self.push(Node::Constant(bits))
     }

@@ -39,7 +39,7 @@ const SPILLS: usize = 64;
 const VECTOR: i32 = 32;
 
 /// What a chain is called with, word by word: for each input its address and the bytes from round to round, the address of
-/// each output, that of each reduction's sixteen lanes, and that of the mask of the last round.
+/// each output, that of each reduction's sixteen lanes, that of the mask of the last round, and that of lines to be fetched.
 pub(super) struct Arguments {
     inputs: usize,
     outputs: usize,
@@ -65,15 +65,21 @@ impl Arguments {
     fn mask(&self) -> i32 {
         (16 * self.inputs + 8 * (self.outputs + self.folds)) as i32
     }
+    fn fetch(&self) -> i32 {
+        self.mask() + 8
+    }
     /// Words in all.
     pub(super) fn len(&self) -> usize {
-        2 * self.inputs + self.outputs + self.folds + 1
+        2 * self.inputs + self.outputs + self.folds + 2
     }
 }
 
 /// The code of a body: `extern "sysv64" fn(arguments, points)`.
 pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
-    let pointers = body.inputs.len() + body.outputs.len();
+    let operands = body.inputs.len() + body.outputs.len();
+    // One more for lines to be fetched, where the streams of the chain itself are not.
+    let fetches = !body.streams();
+    let pointers = operands + fetches as usize;
     if pointers > MOST_POINTERS || body.folds.len() > MOST_FOLDS {
         return None;
     }
@@ -96,6 +102,9 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
     for i in 0..arguments.outputs {
         asm.load(POINTERS[arguments.inputs + i], x::RDI, arguments.output(i));
     }
+    if fetches {
+        asm.load(POINTERS[operands], x::RDI, arguments.fetch());
+    }
     let (again, rest, end) = (asm.label(), asm.label(), asm.label());
     asm.compare(x::RSI, 16);
     asm.jump_if(Condition::Below, rest);
@@ -103,6 +112,9 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
     let streams = body.inputs.iter().copied().chain(body.outputs.iter().map(|o| o.1));
     for (&pointer, _) in POINTERS.iter().zip(streams).filter(|(_, streams)| *streams) {
         asm.prefetch(pointer, AHEAD);
+    }
+    if fetches {
+        asm.prefetch(POINTERS[operands], 0);
     }
     for half in 0..2 {
         Half::new(body, &mut asm, &mut spills, half, None).run();

@@ -27,7 +27,7 @@ mod chain {
     }
 
     /// Words of the arguments of any chain.
-    const MOST_WORDS: usize = 2 * emit::MOST_POINTERS + emit::MOST_POINTERS + emit::MOST_FOLDS + 1;
+    const MOST_WORDS: usize = 2 * emit::MOST_POINTERS + emit::MOST_POINTERS + emit::MOST_FOLDS + 2;
 
     /// Sixteen lanes that are on, then sixteen that are off.
     static MASK: [i32; 32] = {
@@ -54,14 +54,24 @@ mod chain {
         /// # Safety
         /// As many of each as the body has; each is valid for all points, or sixteen numbers; an output may be an
         /// operand only if both begin at the same place and step.
+        ///
+        /// A chain of a program with rows fetches lines from `fetch` on, one for every sixteen points.
         #[inline(always)]
-        pub(in crate::cpu) unsafe fn run(&self, points: usize, fill: impl FnOnce(*mut usize)) {
+        pub(in crate::cpu) unsafe fn run(
+            &self,
+            points: usize,
+            fetch: *const u8,
+            fill: impl FnOnce(*mut usize),
+        ) {
             let mut words = std::mem::MaybeUninit::<[usize; MOST_WORDS]>::uninit();
             let at = words.as_mut_ptr().cast::<usize>();
             fill(at);
             // SAFETY: the memory holds a function of this kind, which `emit` made for arguments laid out like these.
             unsafe {
-                at.add(self.arguments.len() - 1).write(MASK.as_ptr().add(16 - points % 16) as usize);
+                let last = self.arguments.len() - 2;
+                at.add(last).write(MASK.as_ptr().add(16 - points % 16) as usize);
+                // Without a wish it fetches what it reads.
+                at.add(last + 1).write(if fetch.is_null() { at.read() } else { fetch as usize });
                 let code: unsafe extern "sysv64" fn(*const usize, usize) =
                     std::mem::transmute(self.memory.start());
                 code(at, points);
@@ -84,13 +94,7 @@ mod chain {
 
         /// # Safety
         /// It cannot be called.
-        pub(in crate::cpu) unsafe fn run(
-            &self,
-            _: usize,
-            _: impl Iterator<Item = (*mut u8, bool)>,
-            _: impl Iterator<Item = *mut u8>,
-            _: impl Iterator<Item = *mut u8>,
-        ) {
+        pub(in crate::cpu) unsafe fn run(&self, _: usize, _: *const u8, _: impl FnOnce(*mut usize)) {
             match *self {}
         }
     }
