@@ -10,7 +10,7 @@ use runtime::{DType, Tensor, Variable};
 const LOSSES: [f64; 3] = [2.315_240_710_174_031_3, 2.313_103_866_107_272_8, 2.311_033_832_124_149_7];
 
 fn parts(dtype: DType) -> (Workload, fn(&[Tensor], &[Tensor]) -> runtime::Result<Tensor>, Vec<Tensor>) {
-    let workload = make("mlp_train", dtype).unwrap().unwrap();
+    let workload = make("mlp_train", dtype).unwrap();
     let Program::Train(loss, _) = workload.program else { panic!("not a training") };
     let inputs = workload.inputs.iter().map(|(_, t)| t.clone()).collect();
     (workload, loss, inputs)

@@ -87,6 +87,7 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
     let mut asm = Assembler::default();
     let kept = &POINTERS[KEPT.min(pointers)..pointers];
     let frame = VECTOR * SPILLS as i32;
+    let uses = Uses::of(body);
     let mut spills = Spills { slots: vec![None; body.nodes.len()], count: 0 };
     kept.iter().for_each(|&r| asm.push(r));
     asm.subtract(x::RSP, frame);
@@ -117,7 +118,7 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
         asm.prefetch(POINTERS[operands], 0);
     }
     for half in 0..2 {
-        Half::new(body, &mut asm, &mut spills, half, None).run();
+        Half::new(body, &uses, &mut asm, &mut spills, half, None).run();
     }
     for (i, &pointer) in POINTERS[..arguments.inputs].iter().enumerate() {
         asm.add_memory(pointer, x::RDI, arguments.step(i));
@@ -135,7 +136,7 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
     let mask = (REGISTERS - 1 - 2 * body.folds.len()) as Ymm;
     for half in 0..2 {
         asm.vector(x::MOVE, mask, None, Operand::Memory(x::RSI, half * VECTOR), None);
-        Half::new(body, &mut asm, &mut spills, half, Some(mask)).run();
+        Half::new(body, &uses, &mut asm, &mut spills, half, Some(mask)).run();
     }
     asm.bind(end);
     for fold in 0..body.folds.len() {
@@ -146,6 +147,40 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
     kept.iter().rev().for_each(|&r| asm.pop(r));
     asm.ret();
     (spills.count <= SPILLS).then(|| asm.finish())
+}
+
+/// Which operations read each value, in order: those of value v are `positions[starts[v]..starts[v + 1]]`.
+struct Uses {
+    starts: Vec<u32>,
+    positions: Vec<u32>,
+}
+
+impl Uses {
+    /// An operation reads its operands, a value that is combined is read where it is made, and outputs behind the last
+    /// operation.
+    fn of(body: &Body) -> Uses {
+        let n = body.nodes.len();
+        let mut pairs: Vec<(Value, u32)> = Vec::with_capacity(4 * n);
+        for (at, node) in body.nodes.iter().enumerate() {
+            node.operands(|v| pairs.push((v, at as u32)));
+        }
+        pairs.extend(body.folds.iter().map(|&(_, v)| (v, v)));
+        pairs.extend(body.outputs.iter().map(|&(v, _)| (v, n as u32)));
+        pairs.sort_unstable();
+        let mut starts = vec![0; n + 1];
+        pairs.iter().for_each(|&(v, _)| starts[v as usize + 1] += 1);
+        (0..n).for_each(|v| starts[v + 1] += starts[v]);
+        Uses { starts, positions: pairs.into_iter().map(|(_, at)| at).collect() }
+    }
+
+    fn count(&self, value: Value) -> u32 {
+        self.starts[value as usize + 1] - self.starts[value as usize]
+    }
+
+    /// The use of a value after so many that are done.
+    fn next(&self, value: Value, done: u32) -> u32 {
+        self.positions[(self.starts[value as usize] + done) as usize]
+    }
 }
 
 /// The places on the stack that values have, the same in every half.
@@ -178,9 +213,9 @@ struct Half<'a> {
     /// The register of each value, and whether its place on the stack holds it.
     register: Vec<Option<Ymm>>,
     spilled: Vec<bool>,
-    /// The operations that read each value, and how many of them are done.
-    uses: Vec<Vec<usize>>,
-    done: Vec<usize>,
+    uses: &'a Uses,
+    /// How many of the uses of each value are done.
+    done: Vec<u32>,
     /// Registers that the instruction at hand reads.
     locked: u16,
 }
@@ -188,20 +223,13 @@ struct Half<'a> {
 impl<'a> Half<'a> {
     fn new(
         body: &'a Body,
+        uses: &'a Uses,
         asm: &'a mut Assembler,
         spills: &'a mut Spills,
         half: i32,
         mask: Option<Ymm>,
     ) -> Half<'a> {
         let n = body.nodes.len();
-        let mut uses = vec![Vec::new(); n];
-        for (at, node) in body.nodes.iter().enumerate() {
-            node.operands(|v| uses[v as usize].push(at));
-            for (_, v) in body.folds.iter().filter(|(_, v)| *v as usize == at) {
-                uses[*v as usize].push(at);
-            }
-        }
-        body.outputs.iter().for_each(|&(v, _)| uses[v as usize].push(n));
         Half {
             body,
             asm,
@@ -248,7 +276,7 @@ impl<'a> Half<'a> {
 
     /// Whether nobody will read the value any more.
     fn over(&self, value: Value) -> bool {
-        self.done[value as usize] >= self.uses[value as usize].len()
+        self.done[value as usize] >= self.uses.count(value)
     }
 
     fn used(&mut self, value: Value) {
@@ -273,8 +301,8 @@ impl<'a> Half<'a> {
             return r as Ymm;
         }
         let next = |r: &usize| {
-            let v = self.held[*r].expect("invariant: no register is free") as usize;
-            self.uses[v][self.done[v]]
+            let v = self.held[*r].expect("invariant: no register is free");
+            self.uses.next(v, self.done[v as usize])
         };
         let r =
             usable.filter(unlocked).max_by_key(next).expect("invariant: an instruction locks few registers");
@@ -346,7 +374,7 @@ impl<'a> Half<'a> {
             return Operand::Register(r);
         }
         let constant = matches!(self.body.nodes[value as usize], Node::Constant(_));
-        let left = self.uses[value as usize].len() - self.done[value as usize];
+        let left = self.uses.count(value) - self.done[value as usize];
         match self.memory(value) {
             Some(memory) if constant || left <= 1 => memory,
             _ => Operand::Register(self.in_register(value)),
@@ -359,8 +387,7 @@ impl<'a> Half<'a> {
 
     /// Whether the instruction at hand is the last to read a value that has a register.
     fn dies(&self, value: Value) -> bool {
-        let v = value as usize;
-        self.has_register(value) && self.done[v] + 1 == self.uses[v].len()
+        self.has_register(value) && self.done[value as usize] + 1 == self.uses.count(value)
     }
 
     fn node(&mut self, value: Value, node: Node) {

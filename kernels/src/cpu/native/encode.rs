@@ -89,7 +89,8 @@ pub(super) struct Label(usize);
 #[derive(Default)]
 pub(super) struct Assembler {
     bytes: Vec<u8>,
-    pool: Vec<[u8; 32]>,
+    /// Constants: eight equal words each.
+    pool: Vec<u32>,
     /// Where the distance to a constant belongs: position, bytes of the instruction behind it, number.
     constants: Vec<(usize, usize, u32)>,
     labels: Vec<Option<usize>>,
@@ -99,10 +100,8 @@ pub(super) struct Assembler {
 impl Assembler {
     /// The number of a constant of eight equal words.
     pub(super) fn constant(&mut self, bits: u32) -> u32 {
-        let mut block = [0; 32];
-        block.chunks_exact_mut(4).for_each(|word| word.copy_from_slice(&bits.to_le_bytes()));
-        let at = self.pool.iter().position(|b| *b == block).unwrap_or_else(|| {
-            self.pool.push(block);
+        let at = self.pool.iter().position(|&word| word == bits).unwrap_or_else(|| {
+            self.pool.push(bits);
             self.pool.len() - 1
         });
         at as u32
@@ -242,7 +241,9 @@ impl Assembler {
             let distance = (pool + number as usize * 32) as i32 - (at + 4 + behind) as i32;
             self.bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
-        self.bytes.extend(self.pool.iter().flatten());
+        for word in self.pool {
+            self.bytes.extend([word.to_le_bytes(); 8].as_flattened());
+        }
         self.bytes
     }
 }
