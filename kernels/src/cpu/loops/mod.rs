@@ -14,6 +14,7 @@ mod kernel;
 mod machine;
 mod map;
 mod plan;
+mod rare;
 mod rows;
 mod schedule;
 mod scratch;
@@ -214,5 +215,7 @@ pub(super) mod kernels_for_tests {
     pub(crate) use super::tables::{binary, unary};
 }
 
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 mod tests;

@@ -97,11 +97,12 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
         asm.load(any, x::RDI, arguments.fold(fold));
         (0..2).for_each(|half| asm.vector(x::MOVE, lanes(fold, half), None, state(half), None));
     }
-    for i in 0..arguments.inputs {
-        asm.load(POINTERS[i], x::RDI, arguments.input(i));
+    let (inputs, results) = POINTERS[..operands].split_at(arguments.inputs);
+    for (i, &pointer) in inputs.iter().enumerate() {
+        asm.load(pointer, x::RDI, arguments.input(i));
     }
-    for i in 0..arguments.outputs {
-        asm.load(POINTERS[arguments.inputs + i], x::RDI, arguments.output(i));
+    for (i, &pointer) in results.iter().enumerate() {
+        asm.load(pointer, x::RDI, arguments.output(i));
     }
     if fetches {
         asm.load(POINTERS[operands], x::RDI, arguments.fetch());
@@ -120,7 +121,7 @@ pub(super) fn emit(body: &Body) -> Option<Vec<u8>> {
     for half in 0..2 {
         Half::new(body, &uses, &mut asm, &mut spills, half, None).run();
     }
-    for (i, &pointer) in POINTERS[..arguments.inputs].iter().enumerate() {
+    for (i, &pointer) in inputs.iter().enumerate() {
         asm.add_memory(pointer, x::RDI, arguments.step(i));
     }
     for &pointer in &POINTERS[arguments.inputs..pointers] {
