@@ -81,8 +81,15 @@ impl Lists {
     }
 }
 
+/// Blocks from this size on lie in huge pages, where the system has them: a pass over such a block would otherwise miss the
+/// translation of an address every 4 KiB.
+const HUGE: usize = 4 << 20;
+/// Bytes of a huge page.
+const HUGE_PAGE: usize = 2 << 20;
+
 fn block_layout(size: usize) -> Layout {
-    Layout::from_size_align(size, 64).expect("invariant: size classes are far below isize::MAX")
+    let align = if size >= HUGE { HUGE_PAGE } else { 64 };
+    Layout::from_size_align(size, align).expect("invariant: size classes are far below isize::MAX")
 }
 
 /// A block of at least `bytes` bytes, which must be far below `isize::MAX`, and whether it came from the system; null
@@ -112,7 +119,13 @@ pub(crate) unsafe fn give(block: *mut u8, bytes: usize) {
 fn from_system(size: usize) -> *mut u8 {
     open();
     // SAFETY: the layout's size is not 0.
-    unsafe { alloc(block_layout(size)) }
+    let block = unsafe { alloc(block_layout(size)) };
+    #[cfg(target_os = "linux")]
+    if size >= HUGE && !block.is_null() {
+        // SAFETY: advice about memory of ours, which changes no byte of it; that it may be refused does not matter.
+        unsafe { libc::madvise(block.cast(), size, libc::MADV_HUGEPAGE) };
+    }
+    block
 }
 
 /// # Safety
