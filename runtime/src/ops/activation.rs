@@ -2,7 +2,7 @@
 //! type; the gradient is an op of its own so that it can be differentiated again.
 
 use super::rules::{
-    Formula, chain, f32s, finish, float_only, float_samples, pair_samples, same_float, wanted, wide,
+    Formula, chain, f32s, finish, float_only, float_samples, methods, pair_samples, same_float, wanted, wide,
 };
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
@@ -404,33 +404,25 @@ impl Tensor {
         bind1(&GELU, &[Arg::Tensor(self), Arg::Str(approximate)])
     }
 
-    /// x times the logistic function of x.
-    #[track_caller]
-    pub fn silu(&self) -> Result<Tensor> {
-        bind1(&SILU, &[Arg::Tensor(self)])
-    }
-
     /// log(1 + e^(beta x)) / beta, and x itself where beta x is above the threshold.
     #[track_caller]
     pub fn softplus(&self, beta: f64, threshold: f64) -> Result<Tensor> {
         bind1(&SOFTPLUS, &[Arg::Tensor(self), Arg::Float(beta), Arg::Float(threshold)])
     }
+}
 
-    /// `self`, a cotangent, times the derivative of sigmoid where its value is `output`.
-    #[track_caller]
-    pub fn sigmoid_backward(&self, output: &Tensor) -> Result<Tensor> {
-        bind1(&SIGMOID_BACKWARD, &[Arg::Tensor(self), Arg::Tensor(output)])
-    }
+methods! {
+    unary:
+    /// x times the logistic function of x.
+    silu SILU;
+}
 
-    /// `self`, a cotangent, times the derivative of tanh where its value is `output`.
-    #[track_caller]
-    pub fn tanh_backward(&self, output: &Tensor) -> Result<Tensor> {
-        bind1(&TANH_BACKWARD, &[Arg::Tensor(self), Arg::Tensor(output)])
-    }
-
-    /// `self`, a cotangent, where `value` is positive, else 0.
-    #[track_caller]
-    pub fn threshold_backward(&self, value: &Tensor) -> Result<Tensor> {
-        bind1(&THRESHOLD_BACKWARD, &[Arg::Tensor(self), Arg::Tensor(value)])
-    }
+methods! {
+    pair:
+    /// `self`, a cotangent, times the derivative of sigmoid where its value is `other`.
+    sigmoid_backward SIGMOID_BACKWARD;
+    /// `self`, a cotangent, times the derivative of tanh where its value is `other`.
+    tanh_backward TANH_BACKWARD;
+    /// `self`, a cotangent, where `other` is positive, else 0.
+    threshold_backward THRESHOLD_BACKWARD;
 }

@@ -1,6 +1,6 @@
 //! Arithmetic of two operands, tensors or host numbers, with broadcasting and promotion.
 
-use super::rules::{Formula, finish, float_of, wide};
+use super::rules::{Formula, finish, float_of, methods, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::{Infer, InferArg, TensorType, Types, broadcast, promote};
@@ -338,16 +338,9 @@ ops! {
     }
 }
 
-macro_rules! methods {
+macro_rules! operators {
     ($($(#[$doc:meta])* $name:ident $op:ident $sugar:ident;)*) => {
-        impl Tensor {$(
-            $(#[$doc])*
-            #[inline]
-            #[track_caller]
-            pub fn $name<'a>(&'a self, other: impl Into<Arg<'a>>) -> Result<Tensor> {
-                bind1(&$op, &[Arg::Tensor(self), other.into()])
-            }
-        )*}
+        methods! { binary: $($(#[$doc])* $name $op;)* }
         $(
             impl std::ops::$sugar<&Tensor> for &Tensor {
                 type Output = Tensor;
@@ -368,7 +361,7 @@ macro_rules! methods {
     };
 }
 
-methods! {
+operators! {
     /// `self + other` with broadcasting.
     add ADD Add;
     /// `self - other` with broadcasting.
@@ -388,13 +381,10 @@ pub(crate) fn expect(result: Result<Tensor>) -> Tensor {
     }
 }
 
-impl Tensor {
+methods! {
+    unary:
     /// `-self`.
-    #[inline]
-    #[track_caller]
-    pub fn neg(&self) -> Result<Tensor> {
-        bind1(&NEG, &[Arg::Tensor(self)])
-    }
+    neg NEG;
 }
 
 impl std::ops::Neg for &Tensor {

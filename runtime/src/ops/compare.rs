@@ -1,15 +1,12 @@
 //! Comparisons, logic and bits of two operands, tensors or host numbers.
 
 use super::arithmetic::{binary_errors, binary_samples, infer_broadcast, infer_broadcast_as};
-use super::rules::common;
-use crate::door::bind1;
+use super::rules::{common, methods};
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, Types};
 use crate::lower::Lowering;
 use crate::samples::{ErrorSamples, Samples, tensor};
 use crate::table::{Effect, Lower, Vjp, cost, ops};
-use crate::tensor::Tensor;
-use crate::value::Arg;
 use kernels::DType;
 use kernels::loops::BinaryOp;
 
@@ -84,14 +81,7 @@ macro_rules! comparisons {
                 errors: $errors,
             }
         )*}
-        impl Tensor {$(
-            $(#[doc = $doc])+
-            #[inline]
-            #[track_caller]
-            pub fn $method<'a>(&'a self, other: impl Into<Arg<'a>>) -> Result<Tensor> {
-                bind1(&$id, &[Arg::Tensor(self), other.into()])
-            }
-        )*}
+        methods! { binary: $($(#[doc = $doc])+ $method $id;)* }
     };
 }
 

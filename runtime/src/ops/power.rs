@@ -4,7 +4,7 @@ use super::arithmetic::{
     binary_errors, binary_gradients, binary_samples, infer_broadcast, infer_broadcast_as, lower_binary,
     lower_floor_divide,
 };
-use super::rules::{float_of, i64s};
+use super::rules::{float_of, i64s, methods};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, InferArg, Types, promote};
@@ -225,20 +225,8 @@ ops! {
     }
 }
 
-macro_rules! methods {
-    ($($(#[$doc:meta])* $name:ident $op:ident;)*) => {
-        impl Tensor {$(
-            $(#[$doc])*
-            #[inline]
-            #[track_caller]
-            pub fn $name<'a>(&'a self, other: impl Into<Arg<'a>>) -> Result<Tensor> {
-                bind1(&$op, &[Arg::Tensor(self), other.into()])
-            }
-        )*}
-    };
-}
-
 methods! {
+    binary:
     /// `self // other`: the largest whole number not above the quotient.
     floor_divide FLOOR_DIVIDE;
     /// `self % other` with the divisor's sign.

@@ -1,14 +1,12 @@
 //! Reductions over dimensions, and the sum that undoes broadcasting.
 
-use super::rules::{chain, dtype_or, flag, one};
-use crate::door::bind1;
+use super::rules::{chain, dtype_or, flag, methods, one};
 use crate::error::{ErrorKind, Result};
 use crate::infer::reduced;
 use crate::lower::Lowering;
 use crate::samples::{ErrorSamples, Samples, host, none, tensor};
 use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
-use crate::value::Arg;
 use kernels::loops::ReduceOp;
 use kernels::{DType, Dims};
 use smallvec::SmallVec;
@@ -85,13 +83,13 @@ ops! {
     }
 }
 
-impl Tensor {
+methods! {
+    reduction:
     /// Sum over `dims` (all if empty).
-    #[track_caller]
-    pub fn sum(&self, dims: &[i64], keepdim: bool) -> Result<Tensor> {
-        bind1(&SUM, &[Arg::Tensor(self), Arg::Ints(dims), Arg::Bool(keepdim)])
-    }
+    sum SUM;
+}
 
+impl Tensor {
     /// The sum over every dimension that broadcasting from `dims` to this shape repeated.
     #[track_caller]
     pub fn sum_to_size(&self, dims: &[usize]) -> Result<Tensor> {

@@ -11,6 +11,58 @@ use kernels::DType;
 use kernels::loops::{BinaryOp, Node, Region, UnaryOp};
 use smallvec::{SmallVec, smallvec};
 
+/// Methods with torch's names, one a line: of one operand, of two (the second a tensor or a number), of two tensors, or over
+/// dimensions.
+macro_rules! methods {
+    (unary: $($(#[$doc:meta])* $name:ident $op:ident;)*) => {
+        impl $crate::tensor::Tensor {$(
+            $(#[$doc])*
+            #[inline]
+            #[track_caller]
+            pub fn $name(&self) -> $crate::error::Result<$crate::tensor::Tensor> {
+                $crate::door::bind1(&$op, &[$crate::value::Arg::Tensor(self)])
+            }
+        )*}
+    };
+    (binary: $($(#[$doc:meta])* $name:ident $op:ident;)*) => {
+        impl $crate::tensor::Tensor {$(
+            $(#[$doc])*
+            #[inline]
+            #[track_caller]
+            pub fn $name<'a>(
+                &'a self,
+                other: impl Into<$crate::value::Arg<'a>>,
+            ) -> $crate::error::Result<$crate::tensor::Tensor> {
+                $crate::door::bind1(&$op, &[$crate::value::Arg::Tensor(self), other.into()])
+            }
+        )*}
+    };
+    (pair: $($(#[$doc:meta])* $name:ident $op:ident;)*) => {
+        impl $crate::tensor::Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(
+                &self,
+                other: &$crate::tensor::Tensor,
+            ) -> $crate::error::Result<$crate::tensor::Tensor> {
+                let args = [$crate::value::Arg::Tensor(self), $crate::value::Arg::Tensor(other)];
+                $crate::door::bind1(&$op, &args)
+            }
+        )*}
+    };
+    (reduction: $($(#[$doc:meta])* $name:ident $op:ident;)*) => {
+        impl $crate::tensor::Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, dims: &[i64], keepdim: bool) -> $crate::error::Result<$crate::tensor::Tensor> {
+                let dims = $crate::value::Arg::Ints(dims);
+                $crate::door::bind1(&$op, &[$crate::value::Arg::Tensor(self), dims, $crate::value::Arg::Bool(keepdim)])
+            }
+        )*}
+    };
+}
+pub(super) use methods;
+
 /// One output.
 pub(super) fn one(dtype: DType, shape: Shape) -> Result<Types> {
     Ok(smallvec![TensorType { dtype, shape }])

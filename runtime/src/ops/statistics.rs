@@ -2,14 +2,14 @@
 
 use super::reduction::{expand_reduced, reduced_dims, reduction_errors, reduction_samples};
 use super::rules::{
-    Formula, chain, dtype_or, f32s, finish, flag, float_of, float_only, float_or, i64s, ints, one,
+    Formula, chain, dtype_or, f32s, finish, flag, float_of, float_only, float_or, i64s, ints, methods, one,
     same_float, wanted, wide,
 };
 use crate::door::bind1;
 use crate::error::{ErrorKind, Result};
 use crate::infer::{Infer, Types, reduced, wrap_dim, wrap_dims};
 use crate::lower::Lowering;
-use crate::samples::{Samples, exact, host, none, tensor};
+use crate::samples::{ErrorSamples, Samples, exact, host, none, tensor};
 use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
@@ -64,6 +64,11 @@ fn centred(c: &VjpContext) -> Result<Tensor> {
     x.sub(&x.mean(&ints(&dims), true)?)
 }
 
+/// The divisor of a variance: the count less the correction.
+fn freedom(c: &VjpContext) -> Result<f64> {
+    Ok((combined(c)? - float_or(c.host(2)?, 1.0)?).max(0.0))
+}
+
 /// A tensor of the reduced shape laid over the operand, for ops whose keepdim is operand 3.
 fn expand_variance(c: &VjpContext, t: &Tensor) -> Result<Tensor> {
     super::reduction::expand_over(c, t, flag(c.host(3)?)?)
@@ -79,6 +84,11 @@ fn variance_samples(s: &mut Samples) {
     s.case([t(&[3, 4]), host(1i64), host(1i64), host(true)]);
     s.case([t(&[2, 3, 4]), host(&[0i64, -1]), host(0i64), host(false)]);
     s.case([t(&[700]), none(), host(2i64), host(false)]);
+}
+
+fn float_reduction_errors(e: &mut ErrorSamples) {
+    reduction_errors(e);
+    e.case(ErrorKind::DType, [i64s(&[3])]);
 }
 
 /// The elements over the reduced dims in one last dimension, so that products of one dimension serve all.
@@ -147,10 +157,7 @@ ops! {
             Ok(())
         }),
         samples: |s| if s.dtype.is_float() { reduction_samples(s, -2.0, 3.0) },
-        errors: |e| {
-            reduction_errors(e);
-            e.case(ErrorKind::DType, [i64s(&[3])]);
-        },
+        errors: float_reduction_errors,
     }
     /// Product over dimensions; integers and bool multiply to i64.
     PROD = "prod(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor" {
@@ -215,8 +222,7 @@ ops! {
     VAR = "var(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> Tensor" {
         infer: infer_variance,
         vjp: Vjp::Rule(Saves::inputs(1), |c| chain(c, |dy| {
-            let freedom = (combined(c)? - float_or(c.host(2)?, 1.0)?).max(0.0);
-            expand_variance(c, dy)?.mul(&centred(c)?)?.mul(2.0 / freedom)
+            expand_variance(c, dy)?.mul(&centred(c)?)?.mul(2.0 / freedom(c)?)
         })),
         effect: Effect::Pure,
         cost: cost::per_input::<4>,
@@ -226,18 +232,14 @@ ops! {
             Ok(())
         }),
         samples: variance_samples,
-        errors: |e| {
-            reduction_errors(e);
-            e.case(ErrorKind::DType, [i64s(&[3])]);
-        },
+        errors: float_reduction_errors,
     }
     /// Square root of the variance.
     STD = "std(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> Tensor" {
         infer: infer_variance,
         vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| chain(c, |dy| {
-            let freedom = (combined(c)? - float_or(c.host(2)?, 1.0)?).max(0.0);
             let y = c.output(0)?;
-            let slope = dy.div(&y.mul(freedom)?)?.masked_fill(&y.eq(0.0)?, 0.0)?;
+            let slope = dy.div(&y.mul(freedom(c)?)?)?.masked_fill(&y.eq(0.0)?, 0.0)?;
             expand_variance(c, &slope)?.mul(&centred(c)?)
         })),
         effect: Effect::Pure,
@@ -249,10 +251,7 @@ ops! {
             Ok(())
         }),
         samples: variance_samples,
-        errors: |e| {
-            reduction_errors(e);
-            e.case(ErrorKind::DType, [i64s(&[3])]);
-        },
+        errors: float_reduction_errors,
     }
     /// Logarithm of the sum of exponentials over dimensions, safe for large elements.
     LOGSUMEXP = "logsumexp(Tensor self, int[] dim, bool keepdim=False) -> Tensor" {
@@ -335,19 +334,17 @@ ops! {
     }
 }
 
-impl Tensor {
+methods! {
+    reduction:
     /// Mean over `dims` (all if empty).
-    #[track_caller]
-    pub fn mean(&self, dims: &[i64], keepdim: bool) -> Result<Tensor> {
-        bind1(&MEAN, &[Arg::Tensor(self), Arg::Ints(dims), Arg::Bool(keepdim)])
-    }
-
+    mean MEAN;
     /// Product over `dims` (all if empty).
-    #[track_caller]
-    pub fn prod(&self, dims: &[i64], keepdim: bool) -> Result<Tensor> {
-        bind1(&PROD, &[Arg::Tensor(self), Arg::Ints(dims), Arg::Bool(keepdim)])
-    }
+    prod PROD;
+    /// Logarithm of the sum of exponentials over `dims`.
+    logsumexp LOGSUMEXP;
+}
 
+impl Tensor {
     /// Mean squared deviation over `dims` (all if empty), divided by the count less `correction`.
     #[track_caller]
     pub fn var(&self, dims: &[i64], correction: f64, keepdim: bool) -> Result<Tensor> {
@@ -358,12 +355,6 @@ impl Tensor {
     #[track_caller]
     pub fn std(&self, dims: &[i64], correction: f64, keepdim: bool) -> Result<Tensor> {
         bind1(&STD, &[Arg::Tensor(self), Arg::Ints(dims), Arg::Float(correction), Arg::Bool(keepdim)])
-    }
-
-    /// Logarithm of the sum of exponentials over `dims`.
-    #[track_caller]
-    pub fn logsumexp(&self, dims: &[i64], keepdim: bool) -> Result<Tensor> {
-        bind1(&LOGSUMEXP, &[Arg::Tensor(self), Arg::Ints(dims), Arg::Bool(keepdim)])
     }
 
     /// Running sum along `dim`.

@@ -1,16 +1,14 @@
 //! Functions of one element: signs, rounding, tests, powers, exponentials, logarithms, trigonometry.
 
 use super::rules::{
-    chain, lower_unary, no_bools, no_numbers, same, same_number, to_bool, to_float, unary_samples,
+    chain, lower_unary, methods, no_bools, no_numbers, same, same_number, to_bool, to_float, unary_samples,
 };
-use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, Types};
 use crate::lower::Lowering;
 use crate::samples::tensor;
 use crate::table::{Effect, Lower, Saves, Vjp, cost, ops};
 use crate::tensor::Tensor;
-use crate::value::Arg;
 use kernels::DType;
 use kernels::loops::{BinaryOp, UnaryOp};
 use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LN_10};
@@ -89,14 +87,7 @@ macro_rules! unary {
                 errors: $errors,
             }
         )*}
-        impl Tensor {$(
-            $(#[doc = $doc])+
-            #[inline]
-            #[track_caller]
-            pub fn $method(&self) -> Result<Tensor> {
-                bind1(&$id, &[Arg::Tensor(self)])
-            }
-        )*}
+        methods! { unary: $($(#[doc = $doc])+ $method $id;)* }
     };
 }
 
