@@ -1,7 +1,7 @@
 //! Reductions that choose: largest, smallest, their places, any and all.
 
-use super::reduction::{expand_reduced, reduced_dims};
-use super::rules::{f32s, flag, one, wanted};
+use super::reduction::{expand_reduced, reduced_dims, reduction_errors, reduction_samples};
+use super::rules::{f32s, flag, methods, one, wanted};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, Types, reduced};
@@ -83,21 +83,12 @@ fn share(c: &VjpContext) -> Result<Gradients> {
 }
 
 fn extremum_samples(s: &mut Samples) {
-    let d = s.dtype;
-    let t = |dims: &[usize]| tensor(d, dims, 0.0, 30.0);
-    s.case([t(&[3, 4])]);
-    s.case([t(&[3, 4]), host(&[0i64]), host(true)]);
-    s.case([t(&[2, 3, 4]), host(&[0i64, -1]), host(false)]);
-    s.case([t(&[2, 3, 4]), host(1i64), host(false)]);
-    s.case([t(&[]), none(), host(false)]);
-    s.case([t(&[3, 1]), host(&[1i64]), host(false)]);
-    s.case([t(&[5000]), none(), host(true)]);
-    s.case([exact(d, &[4], &[1i64, 0, 1, 1]), none(), host(false)]);
+    reduction_samples(s, 0.0, 30.0);
+    s.case([exact(s.dtype, &[4], &[1i64, 0, 1, 1]), none(), host(false)]);
 }
 
 fn extremum_errors(e: &mut ErrorSamples) {
-    e.case(ErrorKind::Index, [f32s(&[2, 3]), host(&[2i64])]);
-    e.case(ErrorKind::Value, [f32s(&[2, 3]), host(&[0i64, 0])]);
+    reduction_errors(e);
     e.case(ErrorKind::Shape, [f32s(&[0, 3]), host(&[0i64])]);
 }
 
@@ -122,97 +113,53 @@ fn place_errors(e: &mut ErrorSamples) {
 
 fn truth_samples(s: &mut Samples) {
     let d = s.dtype;
-    let t = |dims: &[usize]| tensor(d, dims, 0.0, 2.0);
-    s.case([t(&[3, 4])]);
-    s.case([t(&[3, 4]), host(&[0i64]), host(true)]);
-    s.case([t(&[2, 3, 4]), host(&[0i64, -1]), host(false)]);
-    s.case([t(&[]), none(), host(false)]);
-    s.case([t(&[0, 3]), host(0i64), host(false)]);
+    reduction_samples(s, 0.0, 2.0);
+    s.case([tensor(d, &[0, 3], 0.0, 2.0), host(0i64), host(false)]);
     s.case([exact(d, &[40], &[1i64; 40]), none(), host(false)]);
     s.case([exact(d, &[40], &[0i64; 40]), none(), host(false)]);
 }
 
-fn truth_errors(e: &mut ErrorSamples) {
-    e.case(ErrorKind::Index, [f32s(&[2, 3]), host(&[2i64])]);
-    e.case(ErrorKind::Value, [f32s(&[2, 3]), host(&[0i64, 0])]);
-}
-
-ops! {
-    /// Largest element over dimensions; not a number if any is not.
-    AMAX = "amax(Tensor self, int[] dim=(), bool keepdim=False) -> Tensor" {
-        infer: infer_extremum,
-        vjp: Vjp::Rule(Saves::BOTH, share),
-        effect: Effect::Pure,
-        cost: cost::per_input::<1>,
-        lower: Lower::Loop(|l| lower_reduce(l, ReduceOp::Max)),
-        samples: extremum_samples,
-        errors: extremum_errors,
-    }
-    /// Smallest element over dimensions; not a number if any is not.
-    AMIN = "amin(Tensor self, int[] dim=(), bool keepdim=False) -> Tensor" {
-        infer: infer_extremum,
-        vjp: Vjp::Rule(Saves::BOTH, share),
-        effect: Effect::Pure,
-        cost: cost::per_input::<1>,
-        lower: Lower::Loop(|l| lower_reduce(l, ReduceOp::Min)),
-        samples: extremum_samples,
-        errors: extremum_errors,
-    }
-    /// Place of the first largest element along one dimension, or in the flattened tensor.
-    ARGMAX = "argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor" {
-        infer: infer_place,
-        vjp: Vjp::Zero,
-        effect: Effect::Pure,
-        cost: cost::per_input::<1>,
-        lower: Lower::Loop(|l| lower_reduce(l, ReduceOp::ArgMax)),
-        samples: place_samples,
-        errors: place_errors,
-    }
-    /// Place of the first smallest element along one dimension, or in the flattened tensor.
-    ARGMIN = "argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor" {
-        infer: infer_place,
-        vjp: Vjp::Zero,
-        effect: Effect::Pure,
-        cost: cost::per_input::<1>,
-        lower: Lower::Loop(|l| lower_reduce(l, ReduceOp::ArgMin)),
-        samples: place_samples,
-        errors: place_errors,
-    }
-    /// Whether any element over dimensions is not zero.
-    ANY = "any(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor" {
-        infer: infer_truth,
-        vjp: Vjp::Zero,
-        effect: Effect::Pure,
-        cost: cost::per_input::<1>,
-        lower: Lower::Loop(|l| lower_truth(l, ReduceOp::Any)),
-        samples: truth_samples,
-        errors: truth_errors,
-    }
-    /// Whether every element over dimensions is not zero.
-    ALL = "all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor" {
-        infer: infer_truth,
-        vjp: Vjp::Zero,
-        effect: Effect::Pure,
-        cost: cost::per_input::<1>,
-        lower: Lower::Loop(|l| lower_truth(l, ReduceOp::All)),
-        samples: truth_samples,
-        errors: truth_errors,
-    }
-}
-
-macro_rules! methods {
-    ($($(#[$doc:meta])* $name:ident $op:ident;)*) => {
-        impl Tensor {$(
-            $(#[$doc])*
-            #[track_caller]
-            pub fn $name(&self, dims: &[i64], keepdim: bool) -> Result<Tensor> {
-                bind1(&$op, &[Arg::Tensor(self), Arg::Ints(dims), Arg::Bool(keepdim)])
+macro_rules! reductions {
+    ($($(#[doc = $doc:literal])+ $id:ident $schema:literal $infer:ident $lower:ident $op:ident
+        $samples:ident $errors:ident => $vjp:expr;)*) => {
+        ops! {$(
+            $(#[doc = $doc])+
+            $id = $schema {
+                infer: $infer,
+                vjp: $vjp,
+                effect: Effect::Pure,
+                cost: cost::per_input::<1>,
+                lower: Lower::Loop(|l| $lower(l, ReduceOp::$op)),
+                samples: $samples,
+                errors: $errors,
             }
         )*}
     };
 }
 
+reductions! {
+    /// Largest element over dimensions; not a number if any is not.
+    AMAX "amax(Tensor self, int[] dim=(), bool keepdim=False) -> Tensor"
+        infer_extremum lower_reduce Max extremum_samples extremum_errors => Vjp::Rule(Saves::BOTH, share);
+    /// Smallest element over dimensions; not a number if any is not.
+    AMIN "amin(Tensor self, int[] dim=(), bool keepdim=False) -> Tensor"
+        infer_extremum lower_reduce Min extremum_samples extremum_errors => Vjp::Rule(Saves::BOTH, share);
+    /// Place of the first largest element along one dimension, or in the flattened tensor.
+    ARGMAX "argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"
+        infer_place lower_reduce ArgMax place_samples place_errors => Vjp::Zero;
+    /// Place of the first smallest element along one dimension, or in the flattened tensor.
+    ARGMIN "argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor"
+        infer_place lower_reduce ArgMin place_samples place_errors => Vjp::Zero;
+    /// Whether any element over dimensions is not zero.
+    ANY "any(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"
+        infer_truth lower_truth Any truth_samples reduction_errors => Vjp::Zero;
+    /// Whether every element over dimensions is not zero.
+    ALL "all(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor"
+        infer_truth lower_truth All truth_samples reduction_errors => Vjp::Zero;
+}
+
 methods! {
+    reduction:
     /// Largest element over `dims` (all if empty).
     amax AMAX;
     /// Smallest element over `dims` (all if empty).
