@@ -1,6 +1,7 @@
 //! Losses of integer classes: cross_entropy and nll_loss with their gradients. Rows are one loop program; a mean or sum
 //! over rows is a second one.
 
+use super::normal::{Shifted, shifted};
 use super::rules::{Formula, chain, f32s, float_only, i64s, int_or, one, wanted};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
@@ -138,10 +139,7 @@ fn lower_loss(s: &mut Steps, scores_are_logarithms: bool) -> Result<()> {
         let mut loss = if scores_are_logarithms {
             f.neg(picked)
         } else {
-            let top = f.region.reduce(ReduceOp::Max, scores, &[class], true);
-            let low = f.sub(scores, top);
-            let grown = f.exp(low);
-            let sum = f.region.reduce(ReduceOp::Sum, grown, &[class], true);
+            let Shifted { top, sum, .. } = shifted(&mut f, scores, &[class]);
             let log = f.log(sum);
             let below = f.sub(top, picked);
             f.add(log, below)
@@ -223,10 +221,7 @@ fn lower_backward(s: &mut Steps, scores_are_logarithms: bool) -> Result<()> {
         let mut slope = if scores_are_logarithms {
             f.neg(own)
         } else {
-            let top = f.region.reduce(ReduceOp::Max, scores, &[class], true);
-            let low = f.sub(scores, top);
-            let grown = f.exp(low);
-            let sum = f.region.reduce(ReduceOp::Sum, grown, &[class], true);
+            let Shifted { sum, grown, .. } = shifted(&mut f, scores, &[class]);
             let p = f.div(grown, sum);
             f.sub(p, own)
         };
@@ -260,16 +255,25 @@ fn along(c: &VjpContext, backward: &'static crate::table::OpDef) -> Result<Tenso
     }
 }
 
+/// The weight of each target's class, 0 where it is ignored.
+fn target_weights(
+    target: &Tensor,
+    ignored: &Tensor,
+    weight: Option<&Tensor>,
+    dtype: DType,
+) -> Result<Tensor> {
+    let counts = ignored.logical_not()?.to(dtype)?;
+    let Some(weight) = weight else { return Ok(counts) };
+    let index = target.masked_fill(ignored, 0i64)?.reshape(&[-1])?;
+    counts.mul(&weight.index_select(0, &index)?.reshape(&super::rules::ints(target.shape()))?)
+}
+
 /// dy times weight for each row, over the sum of weights for a mean; the class dimension has extent 1.
 fn row_scale(c: &VjpContext) -> Result<Tensor> {
-    let (target, dtype) = (c.input(2)?, c.input(1)?.dtype());
+    let target = c.input(2)?;
     let ignored = target.eq(int_or(c.host(5)?, -100)?)?;
-    let mut weight = ignored.logical_not()?.to(dtype)?;
-    if c.is_tensor(3) {
-        let index = target.masked_fill(&ignored, 0i64)?.reshape(&[-1])?;
-        let own = c.input(3)?.index_select(0, &index)?;
-        weight = weight.mul(&own.reshape(&super::rules::ints(target.shape()))?)?;
-    }
+    let weight = if c.is_tensor(3) { Some(c.input(3)?) } else { None };
+    let mut weight = target_weights(target, &ignored, weight, c.input(1)?.dtype())?;
     if reduction(c.host(4)?)? == Reduction::Mean {
         weight = weight.div(&weight.sum(&[], false)?)?;
     }
@@ -381,6 +385,20 @@ ops! {
     }
 }
 
+/// One of the losses of this file.
+#[track_caller]
+fn of_classes(
+    op: &'static crate::table::OpDef,
+    scores: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+    reduction: &str,
+    ignore: i64,
+) -> Result<Tensor> {
+    let (scores, target) = (Arg::Tensor(scores), Arg::Tensor(target));
+    bind1(op, &[scores, target, weight.into(), Arg::Str(reduction), Arg::Int(ignore)])
+}
+
 /// The reduction of rows that all count alike.
 fn reduce(rows: &Tensor, reduction: Reduction) -> Result<Tensor> {
     match reduction {
@@ -430,16 +448,7 @@ impl Tensor {
                 weighed(self.log_softmax(dim as i64)?)?.mul(&smooth)?.sum(&[dim as i64], false)?.neg()?;
             return reduce(&rows, how);
         }
-        let hard = || {
-            let args = [
-                Arg::Tensor(self),
-                Arg::Tensor(target),
-                weight.into(),
-                Arg::Str(reduction),
-                Arg::Int(ignore_index),
-            ];
-            bind1(&CROSS_ENTROPY, &args)
-        };
+        let hard = || of_classes(&CROSS_ENTROPY, self, target, weight, reduction, ignore_index);
         if label_smoothing == 0.0 {
             return hard();
         }
@@ -451,13 +460,7 @@ impl Tensor {
             .masked_fill(&ignored, 0.0)?;
         let spread = match how {
             Reduction::Mean => {
-                let mut counts = ignored.logical_not()?.to(self.dtype())?;
-                if let Some(weight) = weight {
-                    let index = target.masked_fill(&ignored, 0i64)?.reshape(&[-1])?;
-                    counts = counts.mul(
-                        &weight.index_select(0, &index)?.reshape(&super::rules::ints(target.shape()))?,
-                    )?;
-                }
+                let counts = target_weights(target, &ignored, weight, self.dtype())?;
                 rows.sum(&[], false)?.div(&counts.sum(&[], false)?)?
             }
             Reduction::Sum | Reduction::None => reduce(&rows, how)?,
@@ -474,13 +477,6 @@ impl Tensor {
         reduction: &str,
         ignore_index: i64,
     ) -> Result<Tensor> {
-        let args = [
-            Arg::Tensor(self),
-            Arg::Tensor(target),
-            weight.into(),
-            Arg::Str(reduction),
-            Arg::Int(ignore_index),
-        ];
-        bind1(&NLL_LOSS, &args)
+        of_classes(&NLL_LOSS, self, target, weight, reduction, ignore_index)
     }
 }

@@ -43,20 +43,32 @@ fn row_dims(l: &Lowering, i: usize) -> Result<Dims> {
     Ok(if rank == 0 { Dims::new() } else { smallvec![dim] })
 }
 
-/// x less its maximum along the row, the sum of its exponentials, and the exponentials.
-fn shifted(f: &mut Formula, x: Node, dims: &[usize]) -> (Node, Node, Node) {
+/// A row less its maximum, and its exponentials.
+pub(super) struct Shifted {
+    /// The maximum.
+    pub(super) top: Node,
+    /// The row less the maximum.
+    pub(super) low: Node,
+    /// The exponentials of that.
+    pub(super) grown: Node,
+    /// Their sum.
+    pub(super) sum: Node,
+}
+
+/// The exponentials of rows, safe for large elements.
+pub(super) fn shifted(f: &mut Formula, x: Node, dims: &[usize]) -> Shifted {
     let top = f.region.reduce(ReduceOp::Max, x, dims, true);
     let low = f.sub(x, top);
     let grown = f.exp(low);
     let sum = f.region.reduce(ReduceOp::Sum, grown, dims, true);
-    (low, sum, grown)
+    Shifted { top, low, grown, sum }
 }
 
 fn lower_softmax(l: &mut Lowering) -> Result<()> {
     let dims = row_dims(l, 1)?;
     let x = wide(l, 0)?;
     let mut f = Formula::of(l);
-    let (_, sum, grown) = shifted(&mut f, x, &dims);
+    let Shifted { sum, grown, .. } = shifted(&mut f, x, &dims);
     let y = f.div(grown, sum);
     finish(l, y);
     Ok(())
@@ -66,7 +78,7 @@ fn lower_log_softmax(l: &mut Lowering) -> Result<()> {
     let dims = row_dims(l, 1)?;
     let x = wide(l, 0)?;
     let mut f = Formula::of(l);
-    let (low, sum, _) = shifted(&mut f, x, &dims);
+    let Shifted { low, sum, .. } = shifted(&mut f, x, &dims);
     let log = f.log(sum);
     let y = f.sub(low, log);
     finish(l, y);
