@@ -9,7 +9,7 @@ use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::hash::NumberMap;
 use runtime::infer::{TensorType, Types};
 use runtime::table::{Effect, OpDef, Saves, Vjp};
-use runtime::{Arg, Host, Tensor, Value, Variable};
+use runtime::{Arg, Tensor, Value, Variable};
 use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -146,7 +146,7 @@ impl Tape {
         if needs == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
             return;
         }
-        let args = keep(args, saves, needs);
+        let args: SmallVec<[Value; 2]> = saves.keep(args, needs);
         let outputs_kept: SmallVec<[Value; 1]> = outputs
             .iter()
             .enumerate()
@@ -184,25 +184,6 @@ impl Tape {
         let state = self.state();
         tensors.iter().any(|t| state.known.contains_key(&t.id()))
     }
-}
-
-fn keep(args: &[Arg], saves: Saves, needs: u64) -> SmallVec<[Value; 2]> {
-    let mut flat = 0;
-    args.iter()
-        .enumerate()
-        .map(|(i, arg)| {
-            let (at, count) = (flat, arg.tensors().len());
-            flat += count;
-            let read = saves.reads(i, needs, at, count);
-            match *arg {
-                Arg::Tensor(t) if read => Value::Tensor(t.clone()),
-                Arg::Tensor(t) => Value::Type(t.tensor_type()),
-                Arg::Tensors(list) if read => Value::Tensors(list.to_vec()),
-                Arg::Tensors(list) => Value::Types(list.iter().map(Tensor::tensor_type).collect()),
-                host => Value::Host(Host::of(host).unwrap_or(Host::None)),
-            }
-        })
-        .collect()
 }
 
 impl Interpreter for Tape {

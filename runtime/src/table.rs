@@ -8,7 +8,7 @@ use crate::lower::{Lowering, Steps};
 use crate::run::KernelCache;
 use crate::samples::{ErrorSamples, Samples};
 use crate::tensor::Tensor;
-use crate::value::{Arg, Value};
+use crate::value::{Arg, Host, Value};
 use kernels::{DType, Dims, Layout};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -88,6 +88,25 @@ impl Saves {
     pub fn reads(&self, i: usize, needs: u64, at: usize, count: usize) -> bool {
         let own = (0..count).fold(0u64, |bits, k| bits | 1 << (at + k).min(63));
         self.input(i) && !(self.crossed && needs & !own == 0)
+    }
+    /// What a tape keeps of a call's operands for the gradients in `needs`.
+    pub fn keep<C: FromIterator<Value>>(&self, args: &[Arg], needs: u64) -> C {
+        let mut flat = 0;
+        args.iter()
+            .enumerate()
+            .map(|(i, arg)| {
+                let (at, count) = (flat, arg.tensors().len());
+                flat += count;
+                let read = self.reads(i, needs, at, count);
+                match *arg {
+                    Arg::Tensor(t) if read => Value::Tensor(t.clone()),
+                    Arg::Tensor(t) => Value::Type(t.tensor_type()),
+                    Arg::Tensors(list) if read => Value::Tensors(list.to_vec()),
+                    Arg::Tensors(list) => Value::Types(list.iter().map(Tensor::tensor_type).collect()),
+                    host => Value::Host(Host::of(host).unwrap_or(Host::None)),
+                }
+            })
+            .collect()
     }
     /// Whether output `i` is read.
     pub fn output(&self, i: usize) -> bool {

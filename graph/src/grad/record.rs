@@ -11,7 +11,7 @@ use runtime::error::{Error, Origin, Result};
 use runtime::reverse::{self, Cotangents, Edge, Recorded};
 use runtime::table::{OpDef, Saves, Vjp, VjpContext};
 use runtime::tensor::Tensor;
-use runtime::value::{Arg, Host, Value};
+use runtime::value::Value;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
                     Some(why) => Rule::Refuse(why),
                     None => Rule::Op {
                         op,
-                        args: keep(&args, saves, needs),
+                        args: saves.keep(&args, needs),
                         outputs: keep_outputs(&outputs, saves),
                     },
                 };
@@ -273,25 +273,6 @@ impl<'a> Replay<'a> {
         }
         Ok(())
     }
-}
-
-fn keep(args: &[Arg], saves: Saves, needs: u64) -> Vec<Value> {
-    let mut flat = 0;
-    args.iter()
-        .enumerate()
-        .map(|(i, arg)| {
-            let (at, count) = (flat, arg.tensors().len());
-            flat += count;
-            let read = saves.reads(i, needs, at, count);
-            match *arg {
-                Arg::Tensor(t) if read => Value::Tensor(t.clone()),
-                Arg::Tensor(t) => Value::Type(t.tensor_type()),
-                Arg::Tensors(list) if read => Value::Tensors(list.to_vec()),
-                Arg::Tensors(list) => Value::Types(list.iter().map(Tensor::tensor_type).collect()),
-                host => Value::Host(Host::of(host).unwrap_or(Host::None)),
-            }
-        })
-        .collect()
 }
 
 fn keep_outputs(outputs: &[Tensor], saves: Saves) -> Vec<Value> {
