@@ -97,17 +97,18 @@ impl Variable {
 
     /// Replaces the tensor that it holds. For executors; types must be equal.
     pub fn replace(&self, value: Tensor) -> Result<()> {
-        if value.tensor_type() != self.0.ty {
-            return Err(Error::shape(format!(
-                "variable '{}' holds {}, it cannot become {}",
-                self.0.name,
-                self.0.ty,
-                value.tensor_type()
-            ))
-            .in_op("assign"));
-        }
+        self.accepts(&value)?;
         *self.lock() = value;
         Ok(())
+    }
+
+    /// Its type never changes.
+    fn accepts(&self, value: &Tensor) -> Result<()> {
+        if value.tensor_type() == self.0.ty {
+            return Ok(());
+        }
+        let (name, holds, new) = (&self.0.name, &self.0.ty, value.tensor_type());
+        Err(Error::shape(format!("variable '{name}' holds {holds}, it cannot become {new}")).in_op("assign"))
     }
 
     /// The tensor that it holds, with memory that nobody else sees (copied first where someone does), so that an
@@ -135,16 +136,7 @@ impl Variable {
     #[track_caller]
     pub fn assign(&self, value: &Tensor) -> Result<()> {
         let origin = Origin::caller();
-        if value.tensor_type() != self.0.ty {
-            return Err(Error::shape(format!(
-                "variable '{}' holds {}, it cannot become {}",
-                self.0.name,
-                self.0.ty,
-                value.tensor_type()
-            ))
-            .in_op("assign")
-            .at(origin));
-        }
+        self.accepts(value).map_err(|e| e.at(origin))?;
         let current = self.current();
         door::mutate(
             &ops::ASSIGN_VARIABLE,
