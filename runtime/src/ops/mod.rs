@@ -17,6 +17,7 @@ mod product;
 mod reduction;
 mod rules;
 mod select;
+mod special;
 mod state;
 mod statistics;
 mod unary;
@@ -38,6 +39,7 @@ pub use power::*;
 pub use product::*;
 pub use reduction::*;
 pub use select::*;
+pub use special::*;
 pub(crate) use state::assign_now;
 pub use state::*;
 pub use statistics::*;
@@ -53,6 +55,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     activation::LIST,
     arithmetic::LIST,
     power::LIST,
+    special::LIST,
     compare::LIST,
     select::LIST,
     reduction::LIST,

@@ -11,8 +11,8 @@ use kernels::DType;
 use kernels::loops::{BinaryOp, Node, Region, UnaryOp};
 use smallvec::{SmallVec, smallvec};
 
-/// Methods with torch's names, one a line: of one operand, of two (the second a tensor or a number), of two tensors, or over
-/// dimensions.
+/// Methods with torch's names, one a line: of one operand, of two (the second a tensor or a number), of two tensors, with
+/// numbers, or over dimensions.
 macro_rules! methods {
     (unary: $($(#[$doc:meta])* $name:ident $op:ident;)*) => {
         impl $crate::tensor::Tensor {$(
@@ -46,6 +46,16 @@ macro_rules! methods {
                 other: &$crate::tensor::Tensor,
             ) -> $crate::error::Result<$crate::tensor::Tensor> {
                 let args = [$crate::value::Arg::Tensor(self), $crate::value::Arg::Tensor(other)];
+                $crate::door::bind1(&$op, &args)
+            }
+        )*}
+    };
+    (numbers: $($(#[$doc:meta])* $name:ident $op:ident ($($number:ident),*);)*) => {
+        impl $crate::tensor::Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, $($number: f64),*) -> $crate::error::Result<$crate::tensor::Tensor> {
+                let args = [$crate::value::Arg::Tensor(self), $($crate::value::Arg::Float($number)),*];
                 $crate::door::bind1(&$op, &args)
             }
         )*}
@@ -176,11 +186,11 @@ macro_rules! instructions {
 
 instructions! {
     [
-    neg Neg; exp Exp; log Log; log1p Log1p; sqrt Sqrt; rsqrt Rsqrt; tanh Tanh; erf Erf; sigmoid Sigmoid; abs Abs; not Not;
+    neg Neg; exp Exp; exp2 Exp2; expm1 Expm1; erfc Erfc; sin Sin; sign Sign; trunc Trunc; log Log; log1p Log1p; sqrt Sqrt; rsqrt Rsqrt; tanh Tanh; erf Erf; sigmoid Sigmoid; abs Abs; not Not;
     isinf IsInf;
     ]
     [
-    add Add; sub Sub; mul Mul; div Div; max Max; min Min; eq Eq; ne Ne; lt Lt; le Le; gt Gt; ge Ge; and And;
+    add Add; sub Sub; mul Mul; div Div; max Max; min Min; eq Eq; ne Ne; lt Lt; le Le; gt Gt; ge Ge; and And; or Or; pow Pow; atan2 Atan2;
     ]
 }
 
@@ -206,6 +216,14 @@ impl<'a> Formula<'a> {
         let by = self.number(by);
         self.mul(a, by)
     }
+}
+
+/// A formula of the first operand alone.
+pub(super) fn lower_formula(l: &mut Lowering, value: impl FnOnce(&mut Formula, Node) -> Node) -> Result<()> {
+    let x = wide(l, 0)?;
+    let y = value(&mut Formula::of(l), x);
+    finish(l, y);
+    Ok(())
 }
 
 /// Operand `i` in the accumulation type of the first output.

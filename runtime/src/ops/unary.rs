@@ -39,7 +39,7 @@ fn lower_sign(l: &mut Lowering) -> Result<()> {
 }
 
 /// A test of the operand in its own type.
-fn lower_test(
+pub(super) fn lower_test(
     l: &mut Lowering,
     test: impl FnOnce(&mut Lowering, kernels::loops::Node) -> kernels::loops::Node,
 ) -> Result<()> {
@@ -50,7 +50,7 @@ fn lower_test(
 }
 
 /// `op` of floats; nothing else is infinite or not a number.
-fn lower_float_test(l: &mut Lowering, op: UnaryOp) -> Result<()> {
+pub(super) fn lower_float_test(l: &mut Lowering, op: UnaryOp) -> Result<()> {
     lower_test(l, |l, x| match l.region.dtype(x).is_float() {
         true => l.region.unary(op, x),
         false => l.region.binary(BinaryOp::Ne, x, x),
@@ -91,17 +91,22 @@ macro_rules! unary {
     };
 }
 
+pub(super) use unary;
+
 /// The element types of an op's samples.
-mod types {
+pub(super) mod types {
     use kernels::DType;
-    pub(super) fn any(_: DType) -> bool {
+    pub(in crate::ops) fn any(_: DType) -> bool {
         true
     }
-    pub(super) fn numbers(d: DType) -> bool {
+    pub(in crate::ops) fn numbers(d: DType) -> bool {
         d != DType::Bool
     }
-    pub(super) fn whole(d: DType) -> bool {
+    pub(in crate::ops) fn whole(d: DType) -> bool {
         !d.is_float()
+    }
+    pub(in crate::ops) fn floats(d: DType) -> bool {
+        d.is_float()
     }
 }
 
