@@ -12,6 +12,7 @@ mod join;
 mod loss;
 mod movement;
 mod normal;
+mod pairs;
 mod power;
 mod product;
 mod reduction;
@@ -35,6 +36,7 @@ pub use join::*;
 pub use loss::*;
 pub use movement::*;
 pub use normal::*;
+pub use pairs::*;
 pub use power::*;
 pub use product::*;
 pub use reduction::*;
@@ -56,6 +58,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     arithmetic::LIST,
     power::LIST,
     special::LIST,
+    pairs::LIST,
     compare::LIST,
     select::LIST,
     reduction::LIST,
