@@ -2,6 +2,7 @@
 
 mod activation;
 mod arithmetic;
+mod bounds;
 mod compare;
 mod create;
 mod distance;
@@ -26,6 +27,7 @@ mod view;
 
 pub use activation::*;
 pub use arithmetic::*;
+pub use bounds::*;
 pub use compare::*;
 pub use create::*;
 pub use distance::*;
@@ -59,6 +61,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     power::LIST,
     special::LIST,
     pairs::LIST,
+    bounds::LIST,
     compare::LIST,
     select::LIST,
     reduction::LIST,
