@@ -34,7 +34,7 @@ fn by_tanh(arg: Arg) -> Result<bool> {
 }
 
 /// A cotangent and a float tensor of one shape and type.
-fn infer_pair(c: &Infer) -> Result<Types> {
+pub(super) fn infer_pair(c: &Infer) -> Result<Types> {
     let (dy, x) = (c.tensor(0)?, c.tensor(1)?);
     float_only(x.dtype)?;
     if dy != x {

@@ -8,6 +8,7 @@ mod create;
 mod distance;
 mod draw;
 mod extrema;
+mod gates;
 mod index;
 mod join;
 mod loss;
@@ -33,6 +34,7 @@ pub use create::*;
 pub use distance::*;
 pub use draw::*;
 pub use extrema::*;
+pub use gates::*;
 pub use index::*;
 pub use join::*;
 pub use loss::*;
@@ -57,6 +59,7 @@ use crate::table::OpDef;
 pub(crate) const LISTS: &[&[&OpDef]] = &[
     unary::LIST,
     activation::LIST,
+    gates::LIST,
     arithmetic::LIST,
     power::LIST,
     special::LIST,
