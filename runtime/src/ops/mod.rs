@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod bounds;
+mod channels;
 mod compare;
 mod create;
 mod distance;
@@ -29,6 +30,7 @@ mod view;
 pub use activation::*;
 pub use arithmetic::*;
 pub use bounds::*;
+pub use channels::*;
 pub use compare::*;
 pub use create::*;
 pub use distance::*;
@@ -60,6 +62,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     unary::LIST,
     activation::LIST,
     gates::LIST,
+    channels::LIST,
     arithmetic::LIST,
     power::LIST,
     special::LIST,
