@@ -16,7 +16,7 @@ use kernels::Dims;
 use kernels::loops::{Node, ReduceOp};
 
 /// Floats of one type whose shapes broadcast; the reduction is operand `at`.
-fn infer_distance(c: &Infer, at: usize) -> Result<Types> {
+pub(super) fn infer_distance(c: &Infer, at: usize) -> Result<Types> {
     let dtype = c.tensor(0)?.dtype;
     float_only(dtype)?;
     let mut shape = Shape::new();
@@ -33,7 +33,7 @@ fn infer_distance(c: &Infer, at: usize) -> Result<Types> {
 }
 
 /// Rows to the result.
-fn reduced(l: &mut Lowering, rows: Node, at: usize) -> Result<()> {
+pub(super) fn reduced(l: &mut Lowering, rows: Node, at: usize) -> Result<()> {
     let how = reduction(l.host(at)?)?;
     let all: Dims = (0..l.region.shape(rows).len()).collect();
     let mut f = Formula::of(l);
@@ -52,7 +52,7 @@ fn reduced(l: &mut Lowering, rows: Node, at: usize) -> Result<()> {
 }
 
 /// The cotangent of each row.
-fn per_row(c: &VjpContext, at: usize) -> Result<Tensor> {
+pub(super) fn per_row(c: &VjpContext, at: usize) -> Result<Tensor> {
     let dy = c.dy()?;
     let mut shape = Shape::new();
     for i in 0..c.args.len() {

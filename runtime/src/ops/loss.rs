@@ -400,7 +400,7 @@ fn of_classes(
 }
 
 /// The reduction of rows that all count alike.
-fn reduce(rows: &Tensor, reduction: Reduction) -> Result<Tensor> {
+pub(super) fn reduce(rows: &Tensor, reduction: Reduction) -> Result<Tensor> {
     match reduction {
         Reduction::None => Ok(rows.clone()),
         Reduction::Mean => rows.mean(&[], false),

@@ -12,6 +12,7 @@ mod extrema;
 mod gates;
 mod index;
 mod join;
+mod likelihood;
 mod loss;
 mod movement;
 mod normal;
@@ -19,6 +20,7 @@ mod pairs;
 mod power;
 mod product;
 mod reduction;
+mod regression;
 mod rules;
 mod select;
 mod special;
@@ -39,6 +41,7 @@ pub use extrema::*;
 pub use gates::*;
 pub use index::*;
 pub use join::*;
+pub use likelihood::*;
 pub use loss::*;
 pub use movement::*;
 pub use normal::*;
@@ -46,6 +49,7 @@ pub use pairs::*;
 pub use power::*;
 pub use product::*;
 pub use reduction::*;
+pub use regression::*;
 pub use select::*;
 pub use special::*;
 pub(crate) use state::assign_now;
@@ -80,6 +84,8 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     normal::LIST,
     loss::LIST,
     distance::LIST,
+    regression::LIST,
+    likelihood::LIST,
     index::LIST,
     draw::LIST,
     create::LIST,
