@@ -15,7 +15,7 @@ use kernels::loops::ReduceOp;
 use smallvec::smallvec;
 
 /// An extremum of no elements does not exist.
-fn nonempty(c: &Infer, dims: &[usize]) -> Result<()> {
+pub(super) fn nonempty(c: &Infer, dims: &[usize]) -> Result<()> {
     let t = c.tensor(0)?;
     match dims.iter().find(|&&d| t.shape[d].is(0)) {
         Some(&d) => Err(Error::shape("there is no largest or smallest of no elements").at_dim(d as isize)),
@@ -70,16 +70,17 @@ fn lower_truth(l: &mut Lowering, op: ReduceOp) -> Result<()> {
 }
 
 /// Elements that equal the extremum share the gradient evenly (torch).
+pub(super) fn share_of(c: &VjpContext, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let x = c.input(0)?;
+    let dims = crate::infer::wrap_dims(c.host(1)?, x.rank())?;
+    let (y, dy) = (expand_reduced(c, y)?, expand_reduced(c, dy)?);
+    let ties = x.eq(&y)?.to(dy.dtype())?;
+    let count = ties.sum(&super::rules::ints(&dims), true)?;
+    dy.mul(&ties)?.div(&if dims.is_empty() { ties } else { count })
+}
+
 fn share(c: &VjpContext) -> Result<Gradients> {
-    Ok(smallvec![wanted(c, 0, || {
-        let x = c.input(0)?;
-        let dims = crate::infer::wrap_dims(c.host(1)?, x.rank())?;
-        let y = expand_reduced(c, c.output(0)?)?;
-        let dy = expand_reduced(c, c.dy()?)?;
-        let ties = x.eq(&y)?.to(dy.dtype())?;
-        let count = ties.sum(&super::rules::ints(&dims), true)?;
-        dy.mul(&ties)?.div(&if dims.is_empty() { ties } else { count })
-    })?])
+    Ok(smallvec![wanted(c, 0, || share_of(c, c.output(0)?, c.dy()?))?])
 }
 
 fn extremum_samples(s: &mut Samples) {

@@ -14,14 +14,17 @@ mod index;
 mod join;
 mod likelihood;
 mod loss;
+mod moments;
 mod movement;
 mod normal;
 mod pairs;
+mod places;
 mod power;
 mod product;
 mod reduction;
 mod regression;
 mod rules;
+mod running;
 mod select;
 mod special;
 mod state;
@@ -43,13 +46,16 @@ pub use index::*;
 pub use join::*;
 pub use likelihood::*;
 pub use loss::*;
+pub use moments::*;
 pub use movement::*;
 pub use normal::*;
 pub use pairs::*;
+pub use places::*;
 pub use power::*;
 pub use product::*;
 pub use reduction::*;
 pub use regression::*;
+pub use running::*;
 pub use select::*;
 pub use special::*;
 pub(crate) use state::assign_now;
@@ -76,7 +82,10 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     select::LIST,
     reduction::LIST,
     extrema::LIST,
+    places::LIST,
     statistics::LIST,
+    moments::LIST,
+    running::LIST,
     movement::LIST,
     view::LIST,
     join::LIST,

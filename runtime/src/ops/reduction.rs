@@ -7,6 +7,7 @@ use crate::lower::Lowering;
 use crate::samples::{ErrorSamples, Samples, host, none, tensor};
 use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
+use crate::value::Arg;
 use kernels::loops::ReduceOp;
 use kernels::{DType, Dims};
 use smallvec::SmallVec;
@@ -17,21 +18,21 @@ pub(super) fn reduced_dims(l: &Lowering) -> Result<Dims> {
     crate::infer::wrap_dims(l.host(1)?, l.region.shape(x).len())
 }
 
-/// A tensor of the reduced shape laid over the first operand's shape again, for ops whose dims are operand 1.
-pub(super) fn expand_over(c: &VjpContext, t: &Tensor, keepdim: bool) -> Result<Tensor> {
+/// A tensor of the shape after reducing `dims` laid over the first operand's shape again.
+pub(super) fn expand_over(c: &VjpContext, t: &Tensor, dims: Arg, keepdim: bool) -> Result<Tensor> {
     let extents = c.input_dims(0)?;
     let mut out = t.clone();
     if !keepdim {
-        for &d in &crate::infer::wrap_dims(c.host(1)?, extents.len())? {
+        for &d in &crate::infer::wrap_dims(dims, extents.len())? {
             out = out.unsqueeze(d as i64)?;
         }
     }
     if out.shape() == extents.as_slice() { Ok(out) } else { out.expand(&extents) }
 }
 
-/// `expand_over` where keepdim is operand 2.
+/// `expand_over` where the dims are operand 1 and keepdim is operand 2.
 pub(super) fn expand_reduced(c: &VjpContext, t: &Tensor) -> Result<Tensor> {
-    expand_over(c, t, flag(c.host(2)?)?)
+    expand_over(c, t, c.host(1)?, flag(c.host(2)?)?)
 }
 
 /// Every way to name dimensions: none, one, several, negative, kept; rank 0, empty, more than one block.

@@ -18,14 +18,14 @@ use kernels::loops::{Node, ReduceOp};
 use smallvec::smallvec;
 
 /// Shape after reducing operand 1's dims, keepdim at operand 2.
-fn reduce_to(c: &Infer, dtype: DType) -> Result<Types> {
+pub(super) fn reduce_to(c: &Infer, dtype: DType) -> Result<Types> {
     let t = c.tensor(0)?;
     let dims = c.dims(1, t.rank())?;
     one(dtype, reduced(&t.shape, &dims, flag(c.host(2)?)?))
 }
 
 /// dim, correction, keepdim.
-fn infer_variance(c: &Infer) -> Result<Types> {
+pub(super) fn infer_variance(c: &Infer) -> Result<Types> {
     let t = c.tensor(0)?;
     float_only(t.dtype)?;
     float_or(c.host(2)?, 1.0)?;
@@ -34,7 +34,7 @@ fn infer_variance(c: &Infer) -> Result<Types> {
 }
 
 /// The mean squared deviation, in the accumulation type.
-fn lower_variance(l: &mut Lowering) -> Result<Node> {
+pub(super) fn lower_variance(l: &mut Lowering) -> Result<Node> {
     let (dims, correction, keepdim) = (reduced_dims(l)?, float_or(l.host(2)?, 1.0)?, flag(l.host(3)?)?);
     let x = wide(l, 0)?;
     let dtype = l.region.dtype(x);
@@ -49,13 +49,13 @@ fn lower_variance(l: &mut Lowering) -> Result<Node> {
 }
 
 /// Number of elements that one output combines.
-fn combined(c: &VjpContext) -> Result<f64> {
+pub(super) fn combined(c: &VjpContext) -> Result<f64> {
     let dims = c.input_dims(0)?;
     Ok(wrap_dims(c.host(1)?, dims.len())?.iter().map(|&d| dims[d] as f64).product())
 }
 
 /// x - mean(x).
-fn centred(c: &VjpContext) -> Result<Tensor> {
+pub(super) fn centred(c: &VjpContext) -> Result<Tensor> {
     let x = c.input(0)?;
     let dims = wrap_dims(c.host(1)?, x.rank())?;
     if dims.is_empty() {
@@ -65,16 +65,16 @@ fn centred(c: &VjpContext) -> Result<Tensor> {
 }
 
 /// The divisor of a variance: the count less the correction.
-fn freedom(c: &VjpContext) -> Result<f64> {
+pub(super) fn freedom(c: &VjpContext) -> Result<f64> {
     Ok((combined(c)? - float_or(c.host(2)?, 1.0)?).max(0.0))
 }
 
 /// A tensor of the reduced shape laid over the operand, for ops whose keepdim is operand 3.
-fn expand_variance(c: &VjpContext, t: &Tensor) -> Result<Tensor> {
-    super::reduction::expand_over(c, t, flag(c.host(3)?)?)
+pub(super) fn expand_variance(c: &VjpContext, t: &Tensor) -> Result<Tensor> {
+    super::reduction::expand_over(c, t, c.host(1)?, flag(c.host(3)?)?)
 }
 
-fn variance_samples(s: &mut Samples) {
+pub(super) fn variance_samples(s: &mut Samples) {
     let d = s.dtype;
     if !d.is_float() {
         return;
@@ -86,7 +86,7 @@ fn variance_samples(s: &mut Samples) {
     s.case([t(&[700]), none(), host(2i64), host(false)]);
 }
 
-fn float_reduction_errors(e: &mut ErrorSamples) {
+pub(super) fn float_reduction_errors(e: &mut ErrorSamples) {
     reduction_errors(e);
     e.case(ErrorKind::DType, [i64s(&[3])]);
 }
