@@ -61,7 +61,8 @@ fn counter(l: &mut Lowering, dtype: DType) -> Node {
 }
 
 /// Appends a step that writes one number everywhere.
-pub(super) fn fill(s: &mut Steps, out: &View, value: f64) -> Result<()> {
+pub(super) fn fill(s: &mut Steps, out: &View, value: impl Into<Scalar>) -> Result<()> {
+    let value = value.into();
     s.region(&[], &[out], |r, _| {
         let value = r.constant(value, out.dtype);
         Ok(smallvec![r.expand(value, &out.layout.shape)])

@@ -2,10 +2,12 @@
 
 mod activation;
 mod arithmetic;
+mod arrange;
 mod bounds;
 mod channels;
 mod compare;
 mod create;
+mod diagonals;
 mod distance;
 mod draw;
 mod extrema;
@@ -34,10 +36,12 @@ mod view;
 
 pub use activation::*;
 pub use arithmetic::*;
+pub use arrange::*;
 pub use bounds::*;
 pub use channels::*;
 pub use compare::*;
 pub use create::*;
+pub use diagonals::*;
 pub use distance::*;
 pub use draw::*;
 pub use extrema::*;
@@ -88,6 +92,8 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     running::LIST,
     movement::LIST,
     view::LIST,
+    diagonals::LIST,
+    arrange::LIST,
     join::LIST,
     product::LIST,
     normal::LIST,

@@ -65,14 +65,14 @@ fn span(start: Arg, end: Arg, step: Arg, extent: usize) -> Result<(usize, usize,
 }
 
 /// The dimension and the extent along it; a tensor of rank 0 has none.
-fn dim_of(t: &TensorType, dim: i64) -> Result<usize> {
+pub(super) fn dim_of(t: &TensorType, dim: i64) -> Result<usize> {
     match t.rank() {
         0 => Err(Error::index("a tensor of rank 0 has no dimensions to take a part of")),
         rank => wrap_dim(dim, rank),
     }
 }
 
-fn extent(t: &TensorType, dim: usize) -> Result<usize> {
+pub(super) fn extent(t: &TensorType, dim: usize) -> Result<usize> {
     t.shape[dim].known().ok_or_else(|| {
         Error::shape(format!("the extent {} is not known yet", t.shape[dim])).at_dim(dim as isize)
     })
@@ -89,7 +89,7 @@ fn wrap_index(index: i64, extent: usize, dim: usize) -> Result<usize> {
 }
 
 /// The two dims of a diagonal.
-fn diagonal_dims(a: Arg, b: Arg, rank: usize) -> Result<(usize, usize)> {
+pub(super) fn diagonal_dims(a: Arg, b: Arg, rank: usize) -> Result<(usize, usize)> {
     if rank < 2 {
         return Err(Error::index(format!("a diagonal needs two dimensions, rank {rank} has fewer")));
     }
@@ -107,7 +107,7 @@ fn diagonal_span(rows: usize, columns: usize, offset: i64) -> (usize, usize, usi
     if length == 0 { (0, 0, 0) } else { (row, column, length) }
 }
 
-fn diagonal_layout(layout: &Layout, offset: i64, a: usize, b: usize) -> Layout {
+pub(super) fn diagonal_layout(layout: &Layout, offset: i64, a: usize, b: usize) -> Layout {
     let (row, column, length) = diagonal_span(layout.shape[a], layout.shape[b], offset);
     let mut out = layout.clone();
     out.offset += row * layout.strides[a] as usize + column * layout.strides[b] as usize;
@@ -121,7 +121,10 @@ fn diagonal_layout(layout: &Layout, offset: i64, a: usize, b: usize) -> Layout {
 }
 
 /// Zeros everywhere, then the operand into a part of the output.
-fn lower_into_part(s: &mut Steps, part: impl FnOnce(&Steps, &Layout) -> Result<Layout>) -> Result<()> {
+pub(super) fn lower_into_part(
+    s: &mut Steps,
+    part: impl FnOnce(&Steps, &Layout) -> Result<Layout>,
+) -> Result<()> {
     let (dy, out) = (s.input(0)?, s.output(0));
     super::create::fill(s, &out, 0.0)?;
     let layout = part(s, &out.layout)?;
