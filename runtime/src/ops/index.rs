@@ -16,7 +16,7 @@ use kernels::loops::{BinaryOp, Combine, Region};
 use smallvec::smallvec;
 
 /// An index must hold integers.
-fn whole(t: &TensorType) -> Result<()> {
+pub(super) fn whole(t: &TensorType) -> Result<()> {
     match t.dtype {
         DType::I32 | DType::I64 => Ok(()),
         other => Err(Error::dtype(format!("an index must hold int32 or int64, got {other}"))),
@@ -24,7 +24,7 @@ fn whole(t: &TensorType) -> Result<()> {
 }
 
 /// Vectors stand for rank 0, which torch counts as one element.
-fn at_least_one(mut v: View) -> View {
+pub(super) fn at_least_one(mut v: View) -> View {
     if v.layout.rank() == 0 {
         v.layout = v.layout.unsqueeze(0);
     }
@@ -137,7 +137,12 @@ fn infer_index_select(c: &Infer) -> Result<Types> {
 }
 
 /// An index of one dimension laid along `dim` of a value of this rank.
-fn lay(region: &mut Region, index: kernels::loops::Node, dim: usize, rank: usize) -> kernels::loops::Node {
+pub(super) fn lay(
+    region: &mut Region,
+    index: kernels::loops::Node,
+    dim: usize,
+    rank: usize,
+) -> kernels::loops::Node {
     let mut at = region.cast(index, DType::I64);
     if region.shape(at).is_empty() {
         at = region.unsqueeze(at, 0);

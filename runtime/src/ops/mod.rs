@@ -1,6 +1,7 @@
 //! The op table's blocks, one file for each family. A block is everything that is known of an op.
 
 mod activation;
+mod advanced;
 mod arithmetic;
 mod arrange;
 mod bounds;
@@ -35,6 +36,7 @@ mod unary;
 mod view;
 
 pub use activation::*;
+pub use advanced::*;
 pub use arithmetic::*;
 pub use arrange::*;
 pub use bounds::*;
@@ -102,6 +104,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     regression::LIST,
     likelihood::LIST,
     index::LIST,
+    advanced::LIST,
     draw::LIST,
     create::LIST,
     state::LIST,
