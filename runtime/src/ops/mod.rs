@@ -4,6 +4,7 @@ mod activation;
 mod advanced;
 mod arithmetic;
 mod arrange;
+mod blas;
 mod bounds;
 mod channels;
 mod compare;
@@ -39,6 +40,7 @@ pub use activation::*;
 pub use advanced::*;
 pub use arithmetic::*;
 pub use arrange::*;
+pub use blas::*;
 pub use bounds::*;
 pub use channels::*;
 pub use compare::*;
@@ -98,6 +100,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     arrange::LIST,
     join::LIST,
     product::LIST,
+    blas::LIST,
     normal::LIST,
     loss::LIST,
     distance::LIST,

@@ -79,7 +79,7 @@ fn push_product(s: &mut Steps, a: &View, b: &View, c: &View, bias: Option<&View>
     s.gemm(gemm, a, b, c, bias);
 }
 
-fn one_type(c: &Infer) -> Result<DType> {
+pub(super) fn one_type(c: &Infer) -> Result<DType> {
     let first = c.tensor(0)?.dtype;
     match c.all_tensors().find(|t| t.dtype != first) {
         Some(other) => {
@@ -232,8 +232,13 @@ fn infer_addmm(c: &Infer) -> Result<Types> {
 
 fn lower_addmm(s: &mut Steps) -> Result<()> {
     let (bias, a, b, c) = (s.input(0)?, s.input(1)?, s.input(2)?, s.output(0));
+    lower_scaled_product(s, bias, a, b, c)
+}
+
+/// c = beta bias + alpha (a b), beta and alpha at operands 3 and 4.
+pub(super) fn lower_scaled_product(s: &mut Steps, bias: View, a: View, b: View, c: View) -> Result<()> {
     let (beta, alpha) = (float_or(s.host(3)?, 1.0)?, float_or(s.host(4)?, 1.0)?);
-    if beta == 1.0 && alpha == 1.0 && is_dense_row(&bias, b.layout.shape[1]) {
+    if beta == 1.0 && alpha == 1.0 && is_dense_row(&bias, c.layout.shape[c.layout.rank() - 1]) {
         push_product(s, &a, &b, &c, Some(&bias), false);
         return Ok(());
     }
@@ -265,7 +270,7 @@ fn lower_addmm(s: &mut Steps) -> Result<()> {
 }
 
 /// `t * factor` where the factor is an operand that may be left out.
-fn times(t: Tensor, factor: Arg) -> Result<Tensor> {
+pub(super) fn times(t: Tensor, factor: Arg) -> Result<Tensor> {
     if factor.is_none() { Ok(t) } else { t.mul(factor) }
 }
 

@@ -1,4 +1,4 @@
-//! Choosing and blending: where, clamp, masked_fill, addcmul, lerp.
+//! Choosing and blending: where, clamp, masked_fill, addcmul, addcdiv, lerp.
 
 use super::arithmetic::{infer_broadcast_as, unbroadcast};
 use super::rules::{Formula, f32s, finish, float_only, i64s, wanted, wide};
@@ -295,6 +295,52 @@ ops! {
         },
         errors: |e| e.case(ErrorKind::Shape, [f32s(&[3]), f32s(&[2]), f32s(&[3]), none()]),
     }
+    /// self + value * tensor1 / tensor2, of floats.
+    ADDCDIV = "addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor" {
+        infer: |c| {
+            let dtype = promote(&c.args[..3.min(c.args.len())])?;
+            float_only(dtype)?;
+            infer_broadcast_as(c, dtype)
+        },
+        vjp: Vjp::Rule(Saves::inputs(6), |c| {
+            let dy = c.dy()?;
+            let scaled = |t: Tensor| if c.host(3)?.is_none() { Ok(t) } else { t.mul(c.host(3)?) };
+            let mut out = Gradients::new();
+            out.push(wanted(c, 0, || unbroadcast(c, 0, dy.clone()))?);
+            out.push(wanted(c, 1, || unbroadcast(c, 1, scaled(dy.div(c.input(2)?)?)?))?);
+            out.push(wanted(c, 2, || {
+                let slope = c.input(1)?.div(&c.input(2)?.square()?)?.neg()?;
+                unbroadcast(c, 2, scaled(dy.mul(&slope)?)?)
+            })?);
+            Ok(out)
+        }),
+        effect: Effect::Pure,
+        cost: cost::per_output::<3>,
+        lower: Lower::Map(|l| {
+            let (x, a, b) = (wide(l, 0)?, wide(l, 1)?, wide(l, 2)?);
+            let value = if l.host(3)?.is_none() { None } else { Some(wide(l, 3)?) };
+            let mut f = Formula::of(l);
+            let a = value.map_or(a, |v| f.mul(v, a));
+            let quotient = f.div(a, b);
+            let y = f.add(x, quotient);
+            finish(l, y);
+            Ok(())
+        }),
+        samples: |s| {
+            let d = s.dtype;
+            if !d.is_float() {
+                return;
+            }
+            let t = |dims: &[usize]| tensor(d, dims, 0.5, 3.0);
+            s.case([t(&[3, 4]), t(&[3, 4]), t(&[3, 4]), none()]);
+            s.case([t(&[4]), t(&[3, 1]), t(&[3, 4]), host(2i64)]);
+            s.case([t(&[]), t(&[2]), t(&[2]), host(-1.5)]);
+        },
+        errors: |e| {
+            e.case(ErrorKind::Shape, [f32s(&[3]), f32s(&[2]), f32s(&[3]), none()]);
+            e.case(ErrorKind::DType, [i64s(&[3]), i64s(&[3]), i64s(&[3]), none()]);
+        },
+    }
     /// The point at `weight` on the way from `self` (0) to `end` (1).
     LERP = "lerp(Tensor self, Tensor end, Tensor weight) -> Tensor" {
         infer: infer_lerp,
@@ -374,6 +420,12 @@ impl Tensor {
     #[track_caller]
     pub fn addcmul<'a>(&'a self, a: &'a Tensor, b: &'a Tensor, value: impl Into<Arg<'a>>) -> Result<Tensor> {
         bind1(&ADDCMUL, &[Arg::Tensor(self), Arg::Tensor(a), Arg::Tensor(b), value.into()])
+    }
+
+    /// self + value * a / b.
+    #[track_caller]
+    pub fn addcdiv<'a>(&'a self, a: &'a Tensor, b: &'a Tensor, value: impl Into<Arg<'a>>) -> Result<Tensor> {
+        bind1(&ADDCDIV, &[Arg::Tensor(self), Arg::Tensor(a), Arg::Tensor(b), value.into()])
     }
 
     /// The point at `weight` on the way from `self` to `end`.
