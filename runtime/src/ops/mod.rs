@@ -29,6 +29,7 @@ mod reduction;
 mod regression;
 mod rules;
 mod running;
+mod scale;
 mod select;
 mod special;
 mod state;
@@ -64,6 +65,7 @@ pub use product::*;
 pub use reduction::*;
 pub use regression::*;
 pub use running::*;
+pub use scale::*;
 pub use select::*;
 pub use special::*;
 pub(crate) use state::assign_now;
@@ -102,6 +104,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     product::LIST,
     blas::LIST,
     normal::LIST,
+    scale::LIST,
     loss::LIST,
     distance::LIST,
     regression::LIST,

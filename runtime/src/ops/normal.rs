@@ -115,7 +115,7 @@ fn row_sum(x: &Tensor, dim: i64) -> Result<Tensor> {
 }
 
 /// Number of trailing dimensions that are normalised.
-fn normalised(c: &Infer, i: usize, x: &TensorType) -> Result<usize> {
+pub(super) fn normalised(c: &Infer, i: usize, x: &TensorType) -> Result<usize> {
     let shape = c.host(i)?.extents()?;
     let at = x.rank().checked_sub(shape.len()).filter(|_| !shape.is_empty());
     let fits = |at: usize| x.shape[at..].iter().zip(&shape).all(|(d, &n)| d.is(n) || d.known().is_none());
@@ -134,7 +134,7 @@ fn row_type(x: &TensorType, trailing: usize) -> TensorType {
 }
 
 /// Optional operand `i` must have the normalised shape.
-fn check_affine(c: &Infer, i: usize, x: &TensorType, trailing: usize) -> Result<()> {
+pub(super) fn check_affine(c: &Infer, i: usize, x: &TensorType, trailing: usize) -> Result<()> {
     match c.optional(i)? {
         Some(w) if w.shape[..] != x.shape[x.rank() - trailing..] => {
             Err(Error::shape(format!("{w} does not have the normalised shape of {x}")))
@@ -157,7 +157,7 @@ fn infer_layer_norm(c: &Infer) -> Result<Types> {
     Ok(smallvec![x.clone(), row.clone(), row])
 }
 
-fn trailing_dims(rank: usize, trailing: usize) -> Dims {
+pub(super) fn trailing_dims(rank: usize, trailing: usize) -> Dims {
     (rank - trailing..rank).collect()
 }
 
