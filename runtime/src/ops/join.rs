@@ -200,7 +200,7 @@ ops! {
 
 /// An error of a method that is made of several ops.
 #[track_caller]
-fn explain(op: &'static str) -> impl Fn(Error) -> Error + Copy {
+pub(super) fn explain(op: &'static str) -> impl Fn(Error) -> Error + Copy {
     let origin = Origin::caller();
     move |e| e.in_op(op).at(origin)
 }
