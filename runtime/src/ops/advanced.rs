@@ -4,11 +4,11 @@
 //! Indices of the leading dimensions become one place in those dimensions laid out as one; an index out of range becomes
 //! a place out of range, which the kernel refuses.
 
-use super::index::{at_least_one, lay, whole};
+use super::index::{at_least_one, infer_index_add, laid, lay, whole};
 use super::rules::{chain, f32s, flag, i64s, ints, one, wanted};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
-use crate::infer::{Dim, Infer, InferArg, Shape, TensorType, Types, broadcast, wrap_dim};
+use crate::infer::{Dim, Infer, Shape, TensorType, Types, broadcast, wrap_dim};
 use crate::lower::{Steps, View};
 use crate::samples::{SampleArg, exact, host, list, tensor};
 use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
@@ -17,17 +17,6 @@ use crate::value::Arg;
 use kernels::loops::{BinaryOp, Combine, Node, Region};
 use kernels::{DType, Dims};
 use smallvec::{SmallVec, smallvec};
-
-/// A view with its elements laid out as `shape`, copied where the layout does not allow that.
-fn laid(s: &mut Steps, v: View, shape: &[usize]) -> Result<View> {
-    if let Some(layout) = v.layout.reshape(shape) {
-        return Ok(View { layout, ..v });
-    }
-    let dense = s.temp(v.dtype, &v.layout.shape);
-    s.copy(&v, &dense)?;
-    let layout = dense.layout.reshape(shape);
-    Ok(View { layout: layout.ok_or_else(|| Error::internal("a dense view has every shape"))?, ..dense })
-}
 
 /// The place that indices into these extents name, counted from the end where negative.
 fn place(r: &mut Region, indices: &[Node], extents: &[usize]) -> Node {
@@ -176,24 +165,6 @@ fn put_back(c: &VjpContext, dims: &[usize], indices: &[Tensor], dy: &Tensor) -> 
     zeros.index_put(indices, dy, true)
 }
 
-/// self, dim, index, and a source that has the index's number of places along dim.
-fn infer_index_copy(c: &Infer) -> Result<Types> {
-    let (x, index, source) = (c.tensor(0)?, c.tensor(2)?, c.tensor(3)?);
-    let dim = c.dim(1, x.rank())?;
-    whole(index)?;
-    if source.dtype != x.dtype {
-        return Err(Error::dtype(format!("cannot copy {} into {}", source.dtype, x.dtype)));
-    }
-    let mut expected = x.shape.clone();
-    if x.rank() > 0 {
-        expected[dim] = index.numel();
-    }
-    match index.rank() <= 1 && source.shape == expected {
-        true => Ok(smallvec![x.clone()]),
-        false => Err(Error::shape(format!("{source} does not fit {x} with an index {index}"))),
-    }
-}
-
 fn infer_index_fill(c: &Infer) -> Result<Types> {
     let (x, index) = (c.tensor(0)?, c.tensor(2)?);
     c.dim(1, x.rank())?;
@@ -201,18 +172,8 @@ fn infer_index_fill(c: &Infer) -> Result<Types> {
     if index.rank() > 1 {
         return Err(Error::shape(format!("an index of at most one dimension is needed, got {index}")));
     }
-    let fits = match c.args.get(3) {
-        Some(InferArg::Host(Arg::Float(_))) => x.dtype.is_float(),
-        Some(InferArg::Host(Arg::Int(_) | Arg::Bool(_))) => true,
-        Some(InferArg::Tensor(v)) if v.rank() == 0 => x.dtype.is_float() || !v.dtype.is_float(),
-        other => {
-            return Err(Error::value(format!("the value must be a number or of rank 0, got {other:?}")));
-        }
-    };
-    match fits {
-        true => Ok(smallvec![x.clone()]),
-        false => Err(Error::dtype(format!("a float value does not fit into {}", x.dtype))),
-    }
+    super::select::fits_into(c, 3, x.dtype)?;
+    Ok(smallvec![x.clone()])
 }
 
 /// A copy of the first operand, then stores along a dimension of a source or one value (operand 3).
@@ -367,11 +328,11 @@ ops! {
     }
     /// A copy in which slices of `source` replace the places that an index of one dimension names; the last one wins.
     INDEX_COPY = "index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor" {
-        infer: infer_index_copy,
+        infer: infer_index_add,
         vjp: Vjp::Rule(Saves::inputs(4), |c| {
             let (dy, dim, index) = (c.dy()?, c.host(1)?, c.input(2)?);
             Ok(smallvec![
-                wanted(c, 0, || bind1(&INDEX_FILL, &[Arg::Tensor(dy), dim, Arg::Tensor(index), Arg::Int(0)]))?,
+                wanted(c, 0, || dy.index_fill(dim.int()?, index, 0i64))?,
                 None,
                 wanted(c, 2, || {
                     let part = dy.index_select(dim.int()?, index)?;
@@ -401,15 +362,14 @@ ops! {
         vjp: Vjp::Rule(Saves::inputs(4), |c| {
             let (dy, dim, index) = (c.dy()?, c.host(1)?, c.input(2)?);
             let mut out: Gradients = smallvec![
-                wanted(c, 0, || bind1(&INDEX_FILL, &[Arg::Tensor(dy), dim, Arg::Tensor(index), Arg::Int(0)]))?,
+                wanted(c, 0, || dy.index_fill(dim.int()?, index, 0i64))?,
                 None,
             ];
             if c.is_tensor(3) {
                 out.push(wanted(c, 2, || {
                     // A place that is named twice is filled once.
-                    let chosen = dy.zeros_like(None)?;
-                    let args = [Arg::Tensor(&chosen), dim, Arg::Tensor(index), Arg::Int(1)];
-                    bind1(&INDEX_FILL, &args)?.mul(dy)?.sum(&[], false)?.to(c.input_type(3)?.dtype)
+                    let chosen = dy.zeros_like(None)?.index_fill(dim.int()?, index, 1i64)?;
+                    chosen.mul(dy)?.sum(&[], false)?.to(c.input_type(3)?.dtype)
                 })?);
             }
             Ok(out)

@@ -2,14 +2,14 @@
 //! their similarity.
 
 use super::arithmetic::{infer_broadcast_as, unbroadcast};
-use super::product::{lower_scaled_product, one_type, times};
+use super::product::{inner_cost, lower_scaled_product, one_type, times};
 use super::rules::{Formula, f32s, finish, float_only, float_or, i64s, wanted, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, Shape, TensorType, Types, broadcast, reduced, wrap_dim};
 use crate::lower::{Lowering, Steps};
 use crate::samples::{ErrorSamples, Samples, host, tensor};
-use crate::table::{Cost, Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
+use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::DType;
@@ -77,13 +77,6 @@ fn lower_addr(l: &mut Lowering) -> Result<()> {
     }
     finish(l, y);
     Ok(())
-}
-
-fn inner_cost(c: &Infer, out: &Types) -> Cost {
-    let inner = c.tensor(1).ok().and_then(|t| t.shape.last()?.known()).unwrap_or(1) as u64;
-    let mut cost = cost::per_output::<2>(c, out);
-    cost.flops *= inner;
-    cost
 }
 
 /// x1, x2, dim, eps.

@@ -144,7 +144,7 @@ fn where_positive(f: &mut Formula, x: Node, above: Node, below: Node) -> Node {
     f.select(positive, above, below)
 }
 
-/// alpha (e^(x / scale) - 1) below zero.
+/// x, and alpha (e^x - 1) below zero.
 fn exponential(f: &mut Formula, x: Node, alpha: Node) -> Node {
     let grown = f.expm1(x);
     let low = f.mul(alpha, grown);

@@ -176,12 +176,12 @@ fn lower_index_select(l: &mut Lowering) -> Result<()> {
 }
 
 /// self, dim, index, source, alpha.
-fn infer_index_add(c: &Infer) -> Result<Types> {
+pub(super) fn infer_index_add(c: &Infer) -> Result<Types> {
     let (x, index, source) = (c.tensor(0)?, c.tensor(2)?, c.tensor(3)?);
     let dim = c.dim(1, x.rank())?;
     whole(index)?;
     if source.dtype != x.dtype {
-        return Err(Error::dtype(format!("cannot add {} to {}", source.dtype, x.dtype)));
+        return Err(Error::dtype(format!("{} does not go into {}", source.dtype, x.dtype)));
     }
     let mut expected = x.shape.clone();
     if x.rank() > 0 {
@@ -237,6 +237,17 @@ fn lower_embedding(l: &mut Lowering) -> Result<()> {
     Ok(())
 }
 
+/// A view with its elements laid out as `shape`, copied where the layout does not allow that.
+pub(super) fn laid(s: &mut Steps, v: View, shape: &[usize]) -> Result<View> {
+    if let Some(layout) = v.layout.reshape(shape) {
+        return Ok(View { layout, ..v });
+    }
+    let dense = s.temp(v.dtype, &v.layout.shape);
+    s.copy(&v, &dense)?;
+    let layout = dense.layout.reshape(shape);
+    Ok(View { layout: layout.ok_or_else(|| Error::internal("a dense view has every shape"))?, ..dense })
+}
+
 /// grad_output, indices, num_weights, padding_idx.
 fn lower_embedding_backward(s: &mut Steps) -> Result<()> {
     let (dy, indices, out) = (s.input(0)?, s.input(1)?, s.output(0));
@@ -246,17 +257,7 @@ fn lower_embedding_backward(s: &mut Steps) -> Result<()> {
         return Ok(());
     }
     let columns = out.layout.shape[1];
-    let mut flat = |v: View, shape: &[usize]| -> Result<View> {
-        if let Some(layout) = v.layout.reshape(shape) {
-            return Ok(View { layout, ..v });
-        }
-        let dense = s.temp(v.dtype, &v.layout.shape);
-        s.copy(&v, &dense)?;
-        let layout =
-            dense.layout.reshape(shape).ok_or_else(|| Error::internal("a dense view has every shape"))?;
-        Ok(View { layout, ..dense })
-    };
-    let (dy, indices) = (flat(dy, &[n, columns])?, flat(indices, &[n, 1])?);
+    let (dy, indices) = (laid(s, dy, &[n, columns])?, laid(s, indices, &[n, 1])?);
     let padding = int_or(s.host(3)?, -1)?;
     let mut region = Region::new();
     let at = region.input(indices.dtype, &[n, 1]);

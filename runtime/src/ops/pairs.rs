@@ -203,6 +203,14 @@ fn first_wins(c: &VjpContext, compare: &'static OpDef) -> Result<Tensor> {
     }
 }
 
+/// All of the cotangent to the operand that is the extremum, half where both are (torch).
+fn quiet_gradient(c: &VjpContext, dy: &Tensor, compare: &'static OpDef, first: bool) -> Result<Tensor> {
+    let wins = first_wins(c, compare)?;
+    let own = dy.masked_fill(&if first { wins.logical_not()? } else { wins }, 0.0)?;
+    let tie = bind1(&super::EQ, &[c.arg(0)?, c.arg(1)?])?;
+    bind1(&super::WHERE, &[Arg::Tensor(&tie), Arg::Tensor(&dy.mul(0.5)?), Arg::Tensor(&own)])
+}
+
 fn minus(a: Arg, b: Arg) -> Result<Tensor> {
     bind1(&super::SUB, &[a, b])
 }
@@ -350,16 +358,16 @@ pairs! {
         |l| lower_quiet(l, BinaryOp::Max)
         => Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
             c,
-            |dy| dy.masked_fill(&first_wins(c, &super::GE)?.logical_not()?, 0.0),
-            |dy| dy.masked_fill(&first_wins(c, &super::GE)?, 0.0),
+            |dy| quiet_gradient(c, dy, &super::GE, true),
+            |dy| quiet_gradient(c, dy, &super::GE, false),
         ));
     /// The smaller element, or the other where one is not a number.
     FMIN fmin "fmin(Tensor self, Tensor other) -> Tensor" infer_broadcast 3 numbers binary_errors
         |l| lower_quiet(l, BinaryOp::Min)
         => Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
             c,
-            |dy| dy.masked_fill(&first_wins(c, &super::LE)?.logical_not()?, 0.0),
-            |dy| dy.masked_fill(&first_wins(c, &super::LE)?, 0.0),
+            |dy| quiet_gradient(c, dy, &super::LE, true),
+            |dy| quiet_gradient(c, dy, &super::LE, false),
         ));
     /// self * 2^other.
     LDEXP ldexp "ldexp(Tensor self, Tensor other) -> Tensor" infer_ldexp 20 tensors binary_errors

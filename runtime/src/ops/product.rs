@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Dim, Infer, Shape, TensorType, Types, broadcast};
 use crate::lower::{Steps, View};
 use crate::samples::{Samples, host, none, tensor};
-use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
+use crate::table::{Cost, Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::DType;
@@ -269,6 +269,14 @@ pub(super) fn lower_scaled_product(s: &mut Steps, bias: View, a: View, b: View, 
     })
 }
 
+/// Multiply-adds of a product whose first factor is operand 1.
+pub(super) fn inner_cost(c: &Infer, out: &Types) -> Cost {
+    let inner = c.tensor(1).ok().and_then(|t| t.shape.last()?.known()).unwrap_or(1) as u64;
+    let mut cost = cost::per_output::<2>(c, out);
+    cost.flops *= inner;
+    cost
+}
+
 /// `t * factor` where the factor is an operand that may be left out.
 pub(super) fn times(t: Tensor, factor: Arg) -> Result<Tensor> {
     if factor.is_none() { Ok(t) } else { t.mul(factor) }
@@ -363,12 +371,7 @@ ops! {
             ])
         }),
         effect: Effect::Pure,
-        cost: |c, out| {
-            let inner = c.tensor(1).ok().and_then(|t| t.shape.last()?.known()).unwrap_or(1) as u64;
-            let mut cost = cost::per_output::<2>(c, out);
-            cost.flops *= inner;
-            cost
-        },
+        cost: inner_cost,
         lower: Lower::Steps(lower_addmm),
         samples: |s| {
             let d = s.dtype;

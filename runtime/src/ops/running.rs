@@ -1,7 +1,8 @@
 //! Running products and extrema along a dimension.
 
 use super::places::both;
-use super::rules::{chain, dtype_or, f32s, one, wanted};
+use super::rules::{chain, f32s, wanted};
+use super::statistics::{infer_running, lower_running};
 use crate::door::bind1;
 use crate::error::{ErrorKind, Result};
 use crate::infer::{Infer, Types, wrap_dim};
@@ -90,23 +91,11 @@ fn no_dim(e: &mut ErrorSamples) {
 ops! {
     /// Running product along a dimension; integers and bool multiply to i64.
     CUMPROD = "cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor" {
-        infer: |c| {
-            let t = c.tensor(0)?;
-            c.dim(1, t.rank())?;
-            one(dtype_or(c.host(2)?, if t.dtype.is_float() { t.dtype } else { DType::I64 })?, t.shape.clone())
-        },
+        infer: infer_running,
         vjp: Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| cumprod_gradient(c, dy))),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
-        lower: Lower::Loop(|l| {
-            let dtype = l.dtype(0);
-            let x = l.operand(0, dtype)?;
-            let rank = l.region.shape(x).len();
-            let dim = wrap_dim(l.host(1)?.int()?, rank)?;
-            let y = if rank == 0 { x } else { l.region.scan(ReduceOp::Prod, x, dim) };
-            l.output(y);
-            Ok(())
-        }),
+        lower: Lower::Loop(|l| lower_running(l, ReduceOp::Prod)),
         samples: |s| {
             let d = s.dtype;
             let t = |dims: &[usize]| tensor(d, dims, 0.5, 2.0);

@@ -46,22 +46,27 @@ fn infer_lerp(c: &Infer) -> Result<Types> {
 }
 
 /// A number must not be of a higher category (bool, integer, float) than the tensor that it fills.
-fn infer_fill(c: &Infer) -> Result<Types> {
-    let t = c.tensor(0)?;
-    bool_condition(c, 1)?;
-    let fits = match c.args.get(2) {
-        Some(InferArg::Host(Arg::Float(_))) => t.dtype.is_float(),
+pub(super) fn fits_into(c: &Infer, i: usize, dtype: DType) -> Result<()> {
+    let fits = match c.args.get(i) {
+        Some(InferArg::Host(Arg::Float(_))) => dtype.is_float(),
         Some(InferArg::Host(Arg::Int(_) | Arg::Bool(_))) => true,
-        Some(InferArg::Tensor(v)) if v.rank() == 0 => t.dtype.is_float() || !v.dtype.is_float(),
+        Some(InferArg::Tensor(v)) if v.rank() == 0 => dtype.is_float() || !v.dtype.is_float(),
         other => {
             return Err(Error::value(format!(
                 "the value must be a number or a tensor of rank 0, got {other:?}"
             )));
         }
     };
-    if !fits {
-        return Err(Error::dtype(format!("a float value does not fit into {}", t.dtype)));
+    match fits {
+        true => Ok(()),
+        false => Err(Error::dtype(format!("a float value does not fit into {dtype}"))),
     }
+}
+
+fn infer_fill(c: &Infer) -> Result<Types> {
+    let t = c.tensor(0)?;
+    bool_condition(c, 1)?;
+    fits_into(c, 2, t.dtype)?;
     infer_broadcast_as(c, t.dtype)
 }
 
@@ -150,6 +155,23 @@ fn choices(s: &mut Samples) {
         s.case([bools(&[4]), t(&[4]), host(1.5)]);
         s.case([bools(&[4]), host(1.5), t(&[4])]);
     }
+}
+
+/// self + value * tensor1 `op` tensor2.
+fn lower_added(l: &mut Lowering, op: BinaryOp) -> Result<()> {
+    let (x, a, b) = (wide(l, 0)?, wide(l, 1)?, wide(l, 2)?);
+    let value = if l.host(3)?.is_none() { None } else { Some(wide(l, 3)?) };
+    let mut f = Formula::of(l);
+    let a = value.map_or(a, |v| f.mul(v, a));
+    let part = f.region.binary(op, a, b);
+    let y = f.add(x, part);
+    finish(l, y);
+    Ok(())
+}
+
+/// A cotangent times `value` (operand 3), where there is one.
+fn times_value(c: &VjpContext, t: Tensor) -> Result<Tensor> {
+    if c.host(3)?.is_none() { Ok(t) } else { t.mul(c.host(3)?) }
 }
 
 ops! {
@@ -260,10 +282,7 @@ ops! {
         infer: |c| infer_broadcast_as(c, promote(&c.args[..3.min(c.args.len())])?),
         vjp: Vjp::Rule(Saves::inputs(6), |c| {
             let dy = c.dy()?;
-            let scaled = |other: usize| {
-                let product = dy.mul(c.input(other)?)?;
-                if c.host(3)?.is_none() { Ok(product) } else { product.mul(c.host(3)?) }
-            };
+            let scaled = |other: usize| times_value(c, dy.mul(c.input(other)?)?);
             let mut out = Gradients::new();
             out.push(wanted(c, 0, || unbroadcast(c, 0, dy.clone()))?);
             out.push(wanted(c, 1, || unbroadcast(c, 1, scaled(2)?))?);
@@ -272,16 +291,7 @@ ops! {
         }),
         effect: Effect::Pure,
         cost: cost::per_output::<3>,
-        lower: Lower::Map(|l| {
-            let (x, a, b) = (wide(l, 0)?, wide(l, 1)?, wide(l, 2)?);
-            let value = if l.host(3)?.is_none() { None } else { Some(wide(l, 3)?) };
-            let mut f = Formula::of(l);
-            let a = value.map_or(a, |v| f.mul(v, a));
-            let product = f.mul(a, b);
-            let y = f.add(x, product);
-            finish(l, y);
-            Ok(())
-        }),
+        lower: Lower::Map(|l| lower_added(l, BinaryOp::Mul)),
         samples: |s| {
             let d = s.dtype;
             if d == DType::Bool {
@@ -304,28 +314,18 @@ ops! {
         },
         vjp: Vjp::Rule(Saves::inputs(6), |c| {
             let dy = c.dy()?;
-            let scaled = |t: Tensor| if c.host(3)?.is_none() { Ok(t) } else { t.mul(c.host(3)?) };
             let mut out = Gradients::new();
             out.push(wanted(c, 0, || unbroadcast(c, 0, dy.clone()))?);
-            out.push(wanted(c, 1, || unbroadcast(c, 1, scaled(dy.div(c.input(2)?)?)?))?);
+            out.push(wanted(c, 1, || unbroadcast(c, 1, times_value(c, dy.div(c.input(2)?)?)?))?);
             out.push(wanted(c, 2, || {
                 let slope = c.input(1)?.div(&c.input(2)?.square()?)?.neg()?;
-                unbroadcast(c, 2, scaled(dy.mul(&slope)?)?)
+                unbroadcast(c, 2, times_value(c, dy.mul(&slope)?)?)
             })?);
             Ok(out)
         }),
         effect: Effect::Pure,
         cost: cost::per_output::<3>,
-        lower: Lower::Map(|l| {
-            let (x, a, b) = (wide(l, 0)?, wide(l, 1)?, wide(l, 2)?);
-            let value = if l.host(3)?.is_none() { None } else { Some(wide(l, 3)?) };
-            let mut f = Formula::of(l);
-            let a = value.map_or(a, |v| f.mul(v, a));
-            let quotient = f.div(a, b);
-            let y = f.add(x, quotient);
-            finish(l, y);
-            Ok(())
-        }),
+        lower: Lower::Map(|l| lower_added(l, BinaryOp::Div)),
         samples: |s| {
             let d = s.dtype;
             if !d.is_float() {

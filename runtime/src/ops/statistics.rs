@@ -91,6 +91,24 @@ pub(super) fn float_reduction_errors(e: &mut ErrorSamples) {
     e.case(ErrorKind::DType, [i64s(&[3])]);
 }
 
+/// dim, dtype: a running sum or product, of integers and bool as i64.
+pub(super) fn infer_running(c: &Infer) -> Result<Types> {
+    let t = c.tensor(0)?;
+    c.dim(1, t.rank())?;
+    one(dtype_or(c.host(2)?, if t.dtype.is_float() { t.dtype } else { DType::I64 })?, t.shape.clone())
+}
+
+/// One element is its own running combination.
+pub(super) fn lower_running(l: &mut Lowering, op: ReduceOp) -> Result<()> {
+    let dtype = l.dtype(0);
+    let x = l.operand(0, dtype)?;
+    let rank = l.region.shape(x).len();
+    let dim = wrap_dim(l.host(1)?.int()?, rank)?;
+    let y = if rank == 0 { x } else { l.region.scan(op, x, dim) };
+    l.output(y);
+    Ok(())
+}
+
 /// The elements over the reduced dims in one last dimension, so that products of one dimension serve all.
 fn flattened(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
     let kept: Vec<usize> = (0..x.rank()).filter(|d| !dims.contains(d)).collect();
@@ -298,11 +316,7 @@ ops! {
     }
     /// Running sum along a dimension; integers and bool sum to i64.
     CUMSUM = "cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor" {
-        infer: |c| {
-            let t = c.tensor(0)?;
-            c.dim(1, t.rank())?;
-            one(dtype_or(c.host(2)?, if t.dtype.is_float() { t.dtype } else { DType::I64 })?, t.shape.clone())
-        },
+        infer: infer_running,
         vjp: Vjp::Rule(Saves::NOTHING, |c| chain(c, |dy| {
             if dy.rank() == 0 {
                 return Ok(dy.clone());
@@ -312,15 +326,7 @@ ops! {
         })),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
-        lower: Lower::Loop(|l| {
-            let dtype = l.dtype(0);
-            let x = l.operand(0, dtype)?;
-            let rank = l.region.shape(x).len();
-            let dim = wrap_dim(l.host(1)?.int()?, rank)?;
-            let y = if rank == 0 { x } else { l.region.scan(ReduceOp::Sum, x, dim) };
-            l.output(y);
-            Ok(())
-        }),
+        lower: Lower::Loop(|l| lower_running(l, ReduceOp::Sum)),
         samples: |s| {
             let d = s.dtype;
             let t = |dims: &[usize]| tensor(d, dims, 0.0, 3.0);
