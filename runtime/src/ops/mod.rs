@@ -12,6 +12,7 @@ mod create;
 mod diagonals;
 mod distance;
 mod draw;
+mod einsum;
 mod extrema;
 mod gates;
 mod index;
