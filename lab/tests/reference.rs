@@ -34,6 +34,11 @@ fn torch() {
 }
 
 #[test]
+fn torch_more() {
+    check("torch_more.safetensors");
+}
+
+#[test]
 fn tensorflow() {
     check("tensorflow_ops.safetensors");
 }
