@@ -293,13 +293,6 @@ pub(crate) const FUNCTIONS: &[(&str, &str, Function)] = &[
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
         one(c.tensor("input")?.take_along_dim(c.tensor("indices")?, dim))
     }),
-    ("torch.nn.functional.one_hot", "input num_classes", |c| {
-        let x = c.tensor("input")?;
-        match c.int("num_classes", -1)? {
-            -1 => one(x.one_hot(x.amax(&[], false)?.item()?.to_i64() as usize + 1)),
-            n => bind("one_hot", &[Arg::Tensor(x), Arg::Int(n)]),
-        }
-    }),
     ("torch.einsum", "equation operands", |c| {
         one(Tensor::einsum(c.str("equation", "")?, &c.tensors("operands")?))
     }),

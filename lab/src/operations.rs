@@ -175,6 +175,7 @@ pub(crate) const OPS: &[(&str, &str, &str)] = &[
     ("torch.nanmean", "nanmean", "input dim keepdim dtype"),
     ("torch.count_nonzero", "count_nonzero", "input dim"),
     ("torch.diag_embed", "diag_embed", "input offset dim1 dim2"),
+    ("torch.nn.functional.one_hot", "one_hot", "input num_classes"),
     ("torch.take", "take", "input index"),
     ("torch.index_copy", "index_copy", "input dim index source"),
     ("torch.index_fill", "index_fill", "input dim index value"),

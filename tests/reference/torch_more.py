@@ -385,7 +385,6 @@ def indexing(case):
     h = F + "one_hot"
     case(h, values([0, 2, 1]), 3)
     case(h, values([[0, 2], [1, 1]]), 5)
-    case(h, values([0, 2, 1]))
     case(h, values([3]), 3, error="index")
     case(h, floats(2), 3, error="dtype")
 

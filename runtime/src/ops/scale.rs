@@ -71,7 +71,7 @@ fn rms_norm_gradients(c: &VjpContext) -> Result<Gradients> {
 fn groups(arg: Arg, channels: usize) -> Result<usize> {
     let n = arg.int()?;
     match usize::try_from(n) {
-        Ok(n) if n > 0 && channels % n == 0 => Ok(n),
+        Ok(n) if n > 0 && channels.is_multiple_of(n) => Ok(n),
         _ => Err(Error::value(format!("{channels} channels do not make {n} groups"))),
     }
 }
