@@ -117,8 +117,9 @@ fn dtype_of(dtype: Dtype) -> Result<DType> {
 impl File {
     /// Reads a file.
     pub fn open(path: &Path) -> Result<File> {
-        let bytes = std::fs::read(path).map_err(|e| malformed(format!("{}: {e}", path.display())))?;
-        File::parse(&bytes)
+        let of_file = |what: &str| malformed(format!("{}: {what}", path.display()));
+        let bytes = std::fs::read(path).map_err(|e| of_file(&e.to_string()))?;
+        File::parse(&bytes).map_err(|e| of_file(e.message()))
     }
 
     /// Reads a file's bytes.
