@@ -2,7 +2,7 @@
 //!
 //! The processor fetches ahead by itself along a stream, but begins anew at every page, and a tile of a stream is about
 //! a page. So the lines of the next tile are asked for a few at a time between the steps of this one, those that will be
-//! written included: the memory works while the arithmetic does.
+//! written included: the memory works while the arithmetic does. Chains take lines and ask for them round by round.
 
 /// Bytes of a cache line.
 const LINE: usize = 64;

@@ -24,7 +24,7 @@ impl Compiler<'_> {
         for &i in &list[at..] {
             let chained = self.is_chained(i);
             let fits = work < MOST_WORK && !(long && self.is_long(i));
-            if !fits || !chained && !self.is_plain_load(i) {
+            if !fits || !chained && self.plain_load(i).is_none() {
                 break;
             }
             long |= self.is_long(i);
@@ -40,8 +40,12 @@ impl Compiler<'_> {
         matches!(self.program.insts[i].op, InstOp::Unary(Exp | Tanh | Sigmoid | Erf, _))
     }
 
-    fn is_plain_load(&self, i: usize) -> bool {
-        matches!(self.program.insts[i].op, InstOp::Load { index: None, mask: None, .. })
+    /// The access of a load that neither gathers nor masks.
+    fn plain_load(&self, i: usize) -> Option<u16> {
+        match self.program.insts[i].op {
+            InstOp::Load { access, index: None, mask: None } => Some(access.0 as u16),
+            _ => None,
+        }
     }
 
     /// Whether an instruction of the tile computes something that chains can.
@@ -91,7 +95,7 @@ impl Compiler<'_> {
         };
         let mut outputs = Vec::new();
         let mut folds = Vec::new();
-        for &i in list.iter().filter(|&&i| !making.compiler.is_plain_load(i)) {
+        for &i in list.iter().filter(|&&i| making.compiler.plain_load(i).is_none()) {
             let inst = &making.compiler.program.insts[i];
             let made = match inst.op {
                 InstOp::Reduce(op, a) => fold_of(op).zip(making.operand(a)).map(|(fold, value)| {
@@ -100,13 +104,12 @@ impl Compiler<'_> {
                 }),
                 // A mask is nothing that others could read.
                 _ if needed(i) && inst.dtype != DType::F32 => None,
-                _ => making.compute(i).map(|value| {
-                    if needed(i) {
-                        let stream = making.compiler.map.then(|| direct_access(&steps, i)).flatten();
-                        making.body.output(value, stream.is_some());
-                        making.streams.extend(stream);
-                        outputs.push(i);
-                    }
+                _ if !needed(i) => making.compute(i).map(|_| ()),
+                _ => making.compute(i).zip(written(&steps, i)).map(|(value, output)| {
+                    let stream = Some(output.2).filter(|&direct| making.compiler.map && direct != NONE);
+                    making.body.output(value, stream.is_some());
+                    making.streams.extend(stream);
+                    outputs.push(output);
                 }),
             };
             if made.is_none() {
@@ -115,23 +118,16 @@ impl Compiler<'_> {
         }
         let Making { body, inputs, streams, .. } = making;
         let Some(native) = Native::new(&body) else { return Err(steps) };
-        let direct = |i: usize| {
-            steps.iter().find_map(|step| match *step {
-                Step::Compute { dst, buffer, direct, .. } if dst as usize == i => Some((dst, buffer, direct)),
-                _ => None,
-            })
-        };
-        let Some(outputs) = outputs.into_iter().map(direct).collect() else { return Err(steps) };
         streams.into_iter().for_each(|access| self.code.fetched[access as usize] = true);
         self.code.chains.push(Chain { native, inputs, outputs, folds, steps });
         Ok(self.code.chains.len() as u16 - 1)
     }
 }
 
-/// The access that the step which computes a value may write instead of a buffer.
-fn direct_access(steps: &[Step], i: usize) -> Option<u16> {
+/// Where the step that computes a value writes it: slot, buffer, and the access that may be written instead.
+fn written(steps: &[Step], i: usize) -> Option<(SlotId, BufferId, u16)> {
     steps.iter().find_map(|step| match *step {
-        Step::Compute { dst, direct, .. } if dst as usize == i && direct != NONE => Some(direct),
+        Step::Compute { dst, buffer, direct, .. } if dst as usize == i => Some((dst, buffer, direct)),
         _ => None,
     })
 }
@@ -164,10 +160,7 @@ impl Making<'_, '_> {
                     _ => i as SlotId,
                 };
                 self.inputs.push(slot);
-                let stream = match compiler.program.insts[i].op {
-                    InstOp::Load { access, index: None, mask: None } if compiler.map => Some(access.0 as u16),
-                    _ => None,
-                };
+                let stream = compiler.plain_load(i).filter(|_| compiler.map);
                 self.streams.extend(stream);
                 self.body.input(stream.is_some())
             }

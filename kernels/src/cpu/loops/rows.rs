@@ -130,12 +130,16 @@ struct Rows<'a> {
     far: bool,
 }
 
+/// Whether a view stands elsewhere at another row.
+fn moves(space: &Space, v: usize) -> bool {
+    (0..space.outer.len()).any(|a| space.outer.step(v, a) != 0)
+}
+
 /// Whether tiles are long pieces of memory, of a launch that no cache holds.
 fn is_far(code: &Code, space: &Space, cut: &Cut<'_>) -> bool {
     let (outer, inner) = (&space.outer, &space.inner);
     let bytes = |(v, mover): (usize, &super::plan::Mover)| {
-        let moves = (0..outer.len()).any(|a| outer.step(v, a) != 0);
-        let rows = if moves { outer.points() } else { 1 };
+        let rows = if moves(space, v) { outer.points() } else { 1 };
         rows * space.inner_points * mover.size
     };
     let flat = cut.axis.is_none() && inner.len() == 1;
@@ -245,9 +249,8 @@ impl<'a> Rows<'a> {
 
     /// The accesses whose next row lies elsewhere, in one piece.
     fn streams(&self) -> SmallVec<[usize; 8]> {
-        let (outer, inner) = (&self.space.outer, &self.space.inner);
-        let moves = |v: usize| (0..outer.len()).any(|a| outer.step(v, a) != 0);
-        (0..self.launch.code.movers.len()).filter(|&v| moves(v) && inner.step(v, 0) == 1).collect()
+        let is_stream = |&v: &usize| moves(self.space, v) && self.space.inner.step(v, 0) == 1;
+        (0..self.launch.code.movers.len()).filter(is_stream).collect()
     }
 
     /// Asks for the lines of a row, spread over the steps of the one before.
