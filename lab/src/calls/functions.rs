@@ -1,15 +1,8 @@
 //! Calls that torch spells as one function and we as several ops, or with other operands than torch's.
 
-use crate::calls::{Call, Value};
+use super::{Call, Entry, Value, bind, one};
 use runtime::error::{Error, Result};
-use runtime::{Arg, DType, DeviceId, Host, Origin, Scalar, Tensor, door, table};
-
-/// A call that is several ops, or one whose operands differ from torch's.
-pub(crate) type Function = fn(&Call) -> Result<Vec<Tensor>>;
-
-fn one(t: Result<Tensor>) -> Result<Vec<Tensor>> {
-    t.map(|t| vec![t])
-}
+use runtime::{Arg, DType, DeviceId, Host, Scalar, Tensor};
 
 fn extents(c: &Call) -> Result<Vec<usize>> {
     Ok(c.arg("size")?.extents()?.to_vec())
@@ -96,7 +89,7 @@ fn arange(c: &Call) -> Result<Vec<Tensor>> {
     bind("arange", &[start, end, step, c.arg("dtype")?])
 }
 
-pub(crate) const FUNCTIONS: &[(&str, &str, Function)] = &[
+pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.round", "input decimals", |c| {
         one(c.tensor("input")?.round_decimals(c.int("decimals", 0)? as i32))
     }),
@@ -310,10 +303,3 @@ pub(crate) const FUNCTIONS: &[(&str, &str, Function)] = &[
         one(c.tensor("a")?.tensordot(c.tensor("b")?, &own, &others))
     }),
 ];
-
-/// An op of the table, without the operands that are left out at its end.
-pub(crate) fn bind(op: &str, args: &[Arg]) -> Result<Vec<Tensor>> {
-    let op = table::find(op).ok_or_else(|| Error::internal(format!("no op is called {op}")))?;
-    let given = args.iter().rposition(|a| !a.is_none()).map_or(0, |i| i + 1);
-    Ok(door::bind(op, &args[..given], Origin::caller())?.into_iter().collect())
-}

@@ -1,7 +1,7 @@
 //! torch's names of the calls that are one op of the table with the same parameters.
 
 /// Ops whose operands are torch's parameters in the same order: torch's name, the op, torch's parameters.
-pub(crate) const OPS: &[(&str, &str, &str)] = &[
+pub(super) const OPS: &[(&str, &str, &str)] = &[
     ("torch.neg", "neg", "input"),
     ("torch.abs", "abs", "input"),
     ("torch.sign", "sign", "input"),

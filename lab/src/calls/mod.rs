@@ -1,11 +1,42 @@
 //! torch-qualified calls, as reference files name them, to operations of the runtime. A call whose parameters are an op's
-//! operands is one line of `operations`; what torch spells as one function and we as several is a line of `functions`.
+//! operands is one line of `operations`; what torch spells as one function and we as several is a line of
+//! its family's file.
 
-use crate::functions::{FUNCTIONS, bind};
-use crate::operations::OPS;
+mod functions;
+mod linear;
+mod operations;
+mod order;
+mod windows;
+
+use operations::OPS;
 use runtime::error::{Error, Result};
-use runtime::{Arg, DType, Host, Tensor};
+use runtime::{Arg, DType, Host, Origin, Tensor, door, table};
 use std::collections::HashMap;
+
+/// A call that is several ops, or one whose operands differ from torch's.
+type Function = fn(&Call) -> Result<Vec<Tensor>>;
+
+/// torch's name, torch's parameters, what it runs.
+type Entry = (&'static str, &'static str, Function);
+
+/// Every family's functions.
+const FAMILIES: &[&[Entry]] =
+    &[functions::FUNCTIONS, linear::FUNCTIONS, order::FUNCTIONS, windows::FUNCTIONS];
+
+fn find(call: &str) -> Option<&'static Entry> {
+    FAMILIES.iter().flat_map(|f| f.iter()).find(|(name, ..)| *name == call)
+}
+
+fn one(t: Result<Tensor>) -> Result<Vec<Tensor>> {
+    t.map(|t| vec![t])
+}
+
+/// An op of the table, without the operands that are left out at its end.
+fn bind(op: &str, args: &[Arg]) -> Result<Vec<Tensor>> {
+    let op = table::find(op).ok_or_else(|| Error::internal(format!("no op is called {op}")))?;
+    let given = args.iter().rposition(|a| !a.is_none()).map_or(0, |i| i + 1);
+    Ok(door::bind(op, &args[..given], Origin::caller())?.into_iter().collect())
+}
 
 /// One argument of a call.
 #[derive(Clone, Debug)]
@@ -23,19 +54,19 @@ pub enum Value {
 /// A call's arguments by the names of torch's parameters.
 pub struct Call<'a> {
     parameters: &'a [&'a str],
-    pub(crate) values: HashMap<&'a str, &'a Value>,
+    values: HashMap<&'a str, &'a Value>,
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn value(&self, name: &str) -> Option<&'a Value> {
+    fn value(&self, name: &str) -> Option<&'a Value> {
         self.values.get(name).copied().filter(|v| !matches!(v, Value::Host(Host::None)))
     }
 
-    pub(crate) fn tensor(&self, name: &str) -> Result<&'a Tensor> {
+    fn tensor(&self, name: &str) -> Result<&'a Tensor> {
         self.optional(name)?.ok_or_else(|| Error::value(format!("the argument {name} is missing")))
     }
 
-    pub(crate) fn optional(&self, name: &str) -> Result<Option<&'a Tensor>> {
+    fn optional(&self, name: &str) -> Result<Option<&'a Tensor>> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Tensor(t)) => Ok(Some(t)),
@@ -43,7 +74,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(crate) fn tensors(&self, name: &str) -> Result<Vec<Tensor>> {
+    fn tensors(&self, name: &str) -> Result<Vec<Tensor>> {
         match self.value(name) {
             Some(Value::List(list)) => list
                 .iter()
@@ -56,7 +87,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(crate) fn arg(&self, name: &str) -> Result<Arg<'a>> {
+    fn arg(&self, name: &str) -> Result<Arg<'a>> {
         match self.value(name) {
             None => Ok(Arg::None),
             Some(Value::Tensor(t)) => Ok(Arg::Tensor(t)),
@@ -65,28 +96,28 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(crate) fn int(&self, name: &str, default: i64) -> Result<i64> {
+    fn int(&self, name: &str, default: i64) -> Result<i64> {
         let arg = self.arg(name)?;
         if arg.is_none() { Ok(default) } else { arg.int() }
     }
 
-    pub(crate) fn float(&self, name: &str, default: f64) -> Result<f64> {
+    fn float(&self, name: &str, default: f64) -> Result<f64> {
         let arg = self.arg(name)?;
         if arg.is_none() { Ok(default) } else { arg.float() }
     }
 
-    pub(crate) fn dtype(&self, default: DType) -> Result<DType> {
+    fn dtype(&self, default: DType) -> Result<DType> {
         let arg = self.arg("dtype")?;
         if arg.is_none() { Ok(default) } else { arg.dtype() }
     }
 
-    pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool> {
+    fn flag(&self, name: &str, default: bool) -> Result<bool> {
         let arg = self.arg(name)?;
         if arg.is_none() { Ok(default) } else { arg.bool() }
     }
 
     /// A list of integers; one integer is a list of itself, and none at all an empty one.
-    pub(crate) fn ints(&self, name: &str) -> Result<Vec<i64>> {
+    fn ints(&self, name: &str) -> Result<Vec<i64>> {
         match self.arg(name)? {
             Arg::None => Ok(Vec::new()),
             Arg::Int(n) => Ok(vec![n]),
@@ -94,13 +125,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(crate) fn str(&self, name: &str, default: &'a str) -> Result<&'a str> {
+    fn str(&self, name: &str, default: &'a str) -> Result<&'a str> {
         let arg = self.arg(name)?;
         if arg.is_none() { Ok(default) } else { arg.str() }
     }
 
     /// The tensor converted first where a dtype is asked for.
-    pub(crate) fn converted(&self, name: &str) -> Result<Tensor> {
+    fn converted(&self, name: &str) -> Result<Tensor> {
         let x = self.tensor(name)?;
         x.to(self.dtype(x.dtype())?)
     }
@@ -108,7 +139,7 @@ impl<'a> Call<'a> {
 
 /// Whether the call is known.
 pub fn is_known(call: &str) -> bool {
-    OPS.iter().any(|(name, ..)| *name == call) || FUNCTIONS.iter().any(|(name, ..)| *name == call)
+    OPS.iter().any(|(name, ..)| *name == call) || find(call).is_some()
 }
 
 /// Runs a call; `None` where it is not known.
@@ -120,7 +151,7 @@ pub fn run(call: &str, args: &[Value], kwargs: &[(String, Value)]) -> Option<Res
             bind(op, &operands)
         }));
     }
-    let (_, parameters, function) = FUNCTIONS.iter().find(|(name, ..)| *name == call)?;
+    let (_, parameters, function) = find(call)?;
     let parameters: Vec<&str> = parameters.split(' ').collect();
     Some(name_arguments(&parameters, args, kwargs).and_then(|c| function(&c)))
 }
