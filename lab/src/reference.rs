@@ -9,7 +9,9 @@ use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, Host, Scalar, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
+use std::any::Any;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// One case of a file.
@@ -96,6 +98,12 @@ pub type Runner<'a> = dyn FnMut(
     ) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)>
     + 'a;
 
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default()
+}
+
 fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::File, what)
 }
@@ -145,12 +153,17 @@ impl File {
         self.check(case, &mut eager_runner)
     }
 
-    /// Checks a case in the mode that `runner` stands for.
+    /// Checks a case in the mode that `runner` stands for. A panic is a failure, like another value.
     pub fn check(&self, case: &Case, runner: &mut Runner) -> Outcome {
         if !calls::is_known(&case.call) {
             return Outcome::new(Status::Unsupported, case.call.clone());
         }
-        match (self.run(case, runner), &case.error) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(case, runner)));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(panic) => return Outcome::new(Status::Fail, format!("panic: {}", words(&*panic))),
+        };
+        match (outcome, &case.error) {
             (Err(e), None) => Outcome::new(Status::Error, e.to_string()),
             (Err(e), Some(word)) if e.kind().word() == word => Outcome::new(Status::Pass, ""),
             (Err(e), Some(word)) => {
@@ -289,6 +302,8 @@ fn argument(json: &Json, names: &[String], inputs: &[Tensor]) -> Result<Value> {
                 Value::Host(Host::Scalar(Scalar::Float(
                     text.parse().map_err(|_| malformed(format!("the float {text}")))?,
                 )))
+            } else if map.contains_key("ellipsis") {
+                Value::Ellipsis
             } else if let Some([start, stop, step]) =
                 map.get("slice").and_then(Json::as_array).map(Vec::as_slice)
             {

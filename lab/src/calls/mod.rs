@@ -49,6 +49,8 @@ pub enum Value {
     Host(Host),
     /// A slice: start, stop, step.
     Slice([Option<i64>; 3]),
+    /// `...` in an index.
+    Ellipsis,
 }
 
 /// A call's arguments by the names of torch's parameters.
