@@ -9,12 +9,16 @@ fn extents(c: &Call) -> Result<Vec<usize>> {
 }
 
 fn spread(c: &Call, op: &str) -> Result<Vec<Tensor>> {
-    let unbiased = c.arg("unbiased")?;
+    // The overload of all elements takes `unbiased` in the place of `dim`.
+    let (dim, unbiased) = match c.arg("dim")? {
+        unbiased @ Arg::Bool(_) => (Arg::None, unbiased),
+        dim => (dim, c.arg("unbiased")?),
+    };
     let correction = match (unbiased, c.arg("correction")?) {
         (Arg::Bool(unbiased), _) => Arg::Int(unbiased as i64),
         (_, correction) => correction,
     };
-    bind(op, &[Arg::Tensor(c.tensor("input")?), c.arg("dim")?, correction, c.arg("keepdim")?])
+    bind(op, &[Arg::Tensor(c.tensor("input")?), dim, correction, c.arg("keepdim")?])
 }
 
 fn index_one(x: &Tensor, dim: &mut i64, index: &Value) -> Result<Tensor> {
@@ -98,7 +102,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.var", "input dim unbiased keepdim correction", |c| spread(c, "var")),
     ("torch.std", "input dim unbiased keepdim correction", |c| spread(c, "std")),
-    ("torch.Tensor.view", "self shape", |c| one(c.tensor("self")?.view(&c.arg("shape")?.ints()?))),
+    ("torch.Tensor.view", "self *shape", |c| one(c.tensor("self")?.view(&c.arg("shape")?.ints()?))),
     ("torch.transpose", "input dim0 dim1", |c| {
         one(c.tensor("input")?.transpose(c.int("dim0", 0)?, c.int("dim1", 0)?))
     }),
@@ -174,9 +178,6 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let (n, m) = (c.arg("n")?, c.arg("m")?);
         bind("eye", &[n, if m.is_none() { n } else { m }, c.arg("dtype")?])
     }),
-    ("torch.linspace", "start end steps dtype", |c| {
-        bind("linspace", &[c.arg("start")?, c.arg("end")?, c.arg("steps")?, c.arg("dtype")?])
-    }),
     ("torch.var_mean", "input dim unbiased keepdim correction", |c| spread(c, "var_mean")),
     ("torch.std_mean", "input dim unbiased keepdim correction", |c| spread(c, "std_mean")),
     ("torch.nn.functional.kl_div", "input target size_average reduce reduction log_target", |c| {
@@ -220,7 +221,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ),
     (
         "torch.nn.functional.scaled_dot_product_attention",
-        "query key value attn_mask dropout_p is_causal scale",
+        "query key value attn_mask dropout_p is_causal scale enable_gqa",
         |c| {
             let scale = c.arg("scale")?;
             let scale = if scale.is_none() { None } else { Some(scale.float()?) };
@@ -233,7 +234,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let x = c.tensor("input")?;
         one(x.roll(&c.ints("shifts")?, &c.ints("dims")?))
     }),
-    ("torch.tile", "input dims", |c| one(c.tensor("input")?.tile(&c.ints("dims")?))),
+    ("torch.tile", "input *dims", |c| one(c.tensor("input")?.tile(&c.ints("dims")?))),
     ("torch.repeat_interleave", "input repeats dim", |c| {
         let dim = c.arg("dim")?;
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
@@ -257,7 +258,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.vstack", "tensors", |c| one(Tensor::vstack(&c.tensors("tensors")?))),
     ("torch.dstack", "tensors", |c| one(Tensor::dstack(&c.tensors("tensors")?))),
     ("torch.rot90", "input k dims", |c| {
-        let dims = c.ints("dims")?;
+        let dims = if c.value("dims").is_some() { c.ints("dims")? } else { vec![0, 1] };
         let [a, b] = dims[..] else {
             return Err(Error::value(format!("a turn is in two dims, got {dims:?}")));
         };
@@ -265,7 +266,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.fliplr", "input", |c| one(c.tensor("input")?.fliplr())),
     ("torch.flipud", "input", |c| one(c.tensor("input")?.flipud())),
-    ("torch.meshgrid", "tensors indexing", |c| {
+    ("torch.meshgrid", "*tensors indexing", |c| {
         Tensor::meshgrid(&c.tensors("tensors")?, c.str("indexing", "ij")?)
     }),
     ("torch.pixel_shuffle", "input upscale_factor", |c| {
@@ -274,8 +275,13 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.pixel_unshuffle", "input downscale_factor", |c| {
         one(c.tensor("input")?.pixel_unshuffle(c.int("downscale_factor", 1)? as usize))
     }),
-    ("torch.diff", "input n dim", |c| {
-        one(c.tensor("input")?.diff(c.int("n", 1)? as usize, c.int("dim", -1)?))
+    ("torch.diff", "input n dim prepend append", |c| {
+        let (x, n, dim) = (c.tensor("input")?, c.int("n", 1)?, c.int("dim", -1)?);
+        let n = usize::try_from(n).map_err(|_| Error::value(format!("diff taken {n} times")))?;
+        let parts: Vec<Tensor> =
+            c.optional("prepend")?.into_iter().chain([x]).chain(c.optional("append")?).cloned().collect();
+        let whole = if parts.len() > 1 && x.rank() > 0 { Tensor::cat(&parts, dim)? } else { x.clone() };
+        one(whole.diff(n, dim))
     }),
     ("torch.index_put", "input indices values accumulate", |c| {
         let (indices, values) = (c.tensors("indices")?, c.tensor("values")?);
@@ -286,20 +292,30 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
         one(c.tensor("input")?.take_along_dim(c.tensor("indices")?, dim))
     }),
-    ("torch.einsum", "equation operands", |c| {
+    ("torch.einsum", "equation *operands", |c| {
         one(Tensor::einsum(c.str("equation", "")?, &c.tensors("operands")?))
     }),
     ("torch.outer", "input vec2", |c| one(c.tensor("input")?.outer(c.tensor("vec2")?))),
     ("torch.dot", "input tensor", |c| one(c.tensor("input")?.dot(c.tensor("tensor")?))),
     ("torch.mv", "input vec", |c| one(c.tensor("input")?.mv(c.tensor("vec")?))),
     ("torch.tensordot", "a b dims", |c| {
-        let Some(Value::List(pairs)) = c.value("dims") else {
-            return Err(Error::value("dims must be two lists"));
+        let ints = |v: &Value| match v {
+            Value::Host(h) => h.as_arg().ints(),
+            other => Err(Error::value(format!("dims must be ints, got {other:?}"))),
         };
-        let [Value::Host(own), Value::Host(others)] = &pairs[..] else {
-            return Err(Error::value("dims must be two lists"));
+        let (own, others) = match c.value("dims") {
+            Some(Value::List(pairs)) if pairs.len() == 2 => (ints(&pairs[0])?, ints(&pairs[1])?),
+            Some(Value::Host(Host::Ints(pair))) if pair.len() == 2 => {
+                (pair[..1].iter().copied().collect(), pair[1..].iter().copied().collect())
+            }
+            None | Some(Value::Host(_)) => {
+                let n = c.int("dims", 2)?;
+                ((-n..0).collect(), (0..n).collect())
+            }
+            Some(other) => {
+                return Err(Error::value(format!("dims must be an int or two lists, got {other:?}")));
+            }
         };
-        let (own, others) = (own.as_arg().ints()?, others.as_arg().ints()?);
         one(c.tensor("a")?.tensordot(c.tensor("b")?, &own, &others))
     }),
 ];

@@ -2,15 +2,19 @@
 //! operands is one line of `operations`; what torch spells as one function and we as several is a line of
 //! its family's file.
 
+mod aliases;
+mod composed;
 mod functions;
 mod linear;
 mod operations;
 mod order;
 mod windows;
 
+use aliases::ALIASES;
 use operations::OPS;
 use runtime::error::{Error, Result};
-use runtime::{Arg, DType, Host, Origin, Tensor, door, table};
+use runtime::{Arg, DType, DeviceId, Host, Origin, Scalar, Tensor, door, table};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// A call that is several ops, or one whose operands differ from torch's.
@@ -21,11 +25,7 @@ type Entry = (&'static str, &'static str, Function);
 
 /// Every family's functions.
 const FAMILIES: &[&[Entry]] =
-    &[functions::FUNCTIONS, linear::FUNCTIONS, order::FUNCTIONS, windows::FUNCTIONS];
-
-fn find(call: &str) -> Option<&'static Entry> {
-    FAMILIES.iter().flat_map(|f| f.iter()).find(|(name, ..)| *name == call)
-}
+    &[composed::FUNCTIONS, functions::FUNCTIONS, linear::FUNCTIONS, order::FUNCTIONS, windows::FUNCTIONS];
 
 fn one(t: Result<Tensor>) -> Result<Vec<Tensor>> {
     t.map(|t| vec![t])
@@ -98,14 +98,47 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// An integer; a tensor of one is looked at.
     fn int(&self, name: &str, default: i64) -> Result<i64> {
-        let arg = self.arg(name)?;
-        if arg.is_none() { Ok(default) } else { arg.int() }
+        match self.arg(name)? {
+            Arg::None => Ok(default),
+            Arg::Tensor(t) => Ok(t.item()?.to_i64()),
+            number => number.int(),
+        }
+    }
+
+    fn optional_int(&self, name: &str) -> Result<Option<i64>> {
+        self.value(name).map(|_| self.int(name, 0)).transpose()
+    }
+
+    fn optional_float(&self, name: &str) -> Result<Option<f64>> {
+        self.value(name).map(|_| self.float(name, 0.0)).transpose()
+    }
+
+    /// A tensor, or a host number as one of rank 0 that widens `beside` no further than the number would.
+    fn weak(&self, name: &str, beside: DType) -> Result<Tensor> {
+        let of = |default: DType| if beside.promote(default) == beside { beside } else { default };
+        match self.arg(name)? {
+            Arg::Tensor(t) => Ok(t.clone()),
+            number @ Arg::Bool(_) => Tensor::full(&[], number, DType::Bool, DeviceId::Cpu),
+            number @ Arg::Int(_) => {
+                let dtype = if beside == DType::Bool { DType::I64 } else { beside };
+                Tensor::full(&[], number, dtype, DeviceId::Cpu)
+            }
+            number @ Arg::Float(_) => {
+                let dtype = if beside.is_float() { beside } else { of(DType::F32) };
+                Tensor::full(&[], number, dtype, DeviceId::Cpu)
+            }
+            other => Err(Error::value(format!("{name} must be a tensor or a number, got {other:?}"))),
+        }
     }
 
     fn float(&self, name: &str, default: f64) -> Result<f64> {
-        let arg = self.arg(name)?;
-        if arg.is_none() { Ok(default) } else { arg.float() }
+        match self.arg(name)? {
+            Arg::None => Ok(default),
+            Arg::Tensor(t) => Ok(t.item()?.to_f64()),
+            number => number.float(),
+        }
     }
 
     fn dtype(&self, default: DType) -> Result<DType> {
@@ -139,23 +172,66 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What a call runs.
+enum Target {
+    /// This op of the table, whose operands are the parameters.
+    Op(&'static str),
+    /// Several ops.
+    Function(Function),
+}
+
+/// Other spellings of a parameter.
+const SPELLINGS: &[(&str, &str)] =
+    &[("self", "input"), ("input", "self"), ("axis", "dim"), ("keepdims", "keepdim"), ("axis", "dims")];
+
+/// A call's parameters and what it runs. A method without a line of its own is the function of its name.
+fn find(call: &str) -> Option<(&'static str, Target)> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == call).map_or(call, |(_, name)| name);
+    let op =
+        OPS.iter().find(|(own, ..)| *own == name).map(|(_, op, parameters)| (*parameters, Target::Op(op)));
+    let function = || {
+        let entry = FAMILIES.iter().flat_map(|f| f.iter()).find(|(own, ..)| *own == name);
+        entry.map(|(_, parameters, function)| (*parameters, Target::Function(*function)))
+    };
+    op.or_else(function).or_else(|| find(&format!("torch.{}", name.strip_prefix("torch.Tensor.")?)))
+}
+
 /// Whether the call is known.
 pub fn is_known(call: &str) -> bool {
-    OPS.iter().any(|(name, ..)| *name == call) || find(call).is_some()
+    find(call).is_some()
 }
 
 /// Runs a call; `None` where it is not known.
 pub fn run(call: &str, args: &[Value], kwargs: &[(String, Value)]) -> Option<Result<Vec<Tensor>>> {
-    if let Some((_, op, parameters)) = OPS.iter().find(|(name, ..)| *name == call) {
-        let parameters: Vec<&str> = parameters.split(' ').collect();
-        return Some(name_arguments(&parameters, args, kwargs).and_then(|c| {
+    let (parameters, target) = find(call)?;
+    let parameters: Vec<&str> = parameters.split(' ').collect();
+    let args = gathered(&parameters, args);
+    let parameters: Vec<&str> = parameters.iter().map(|p| p.trim_start_matches('*')).collect();
+    Some(name_arguments(&parameters, &args, kwargs).and_then(|c| match target {
+        Target::Op(op) => {
             let operands = c.parameters.iter().map(|p| c.arg(p)).collect::<Result<Vec<_>>>()?;
             bind(op, &operands)
-        }));
-    }
-    let (_, parameters, function) = find(call)?;
-    let parameters: Vec<&str> = parameters.split(' ').collect();
-    Some(name_arguments(&parameters, args, kwargs).and_then(|c| function(&c)))
+        }
+        Target::Function(function) => function(&c),
+    }))
+}
+
+/// The arguments, those for a parameter `*name` as one list.
+fn gathered<'a>(parameters: &[&str], args: &'a [Value]) -> Cow<'a, [Value]> {
+    let Some(first) = parameters.iter().position(|p| p.starts_with('*')) else { return args.into() };
+    let is_list = |v: &Value| matches!(v, Value::List(_) | Value::Host(Host::Ints(_)));
+    let Some(rest) = args.get(first..).filter(|rest| !rest.first().is_none_or(is_list)) else {
+        return args.into();
+    };
+    let int = |v: &Value| match v {
+        Value::Host(Host::Scalar(Scalar::Int(n))) => Some(*n),
+        _ => None,
+    };
+    let list = match rest.iter().map(int).collect::<Option<_>>() {
+        Some(ints) => Value::Host(Host::Ints(ints)),
+        None => Value::List(rest.to_vec()),
+    };
+    args[..first].iter().cloned().chain([list]).collect()
 }
 
 fn name_arguments<'a>(
@@ -168,10 +244,12 @@ fn name_arguments<'a>(
     }
     let mut values: HashMap<&str, &Value> = parameters.iter().copied().zip(args).collect();
     for (name, value) in kwargs {
-        if !parameters.contains(&name.as_str()) {
+        let other = || SPELLINGS.iter().find(|(a, b)| a == name && parameters.contains(b)).map(|(_, b)| *b);
+        let own = parameters.iter().copied().find(|p| p == name).or_else(other);
+        let Some(own) = own else {
             return Err(Error::value(format!("unknown argument {name} beside {parameters:?}")));
-        }
-        values.insert(name, value);
+        };
+        values.insert(own, value);
     }
     Ok(Call { parameters, values })
 }

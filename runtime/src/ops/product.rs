@@ -124,7 +124,7 @@ fn infer_matmul(c: &Infer) -> Result<Types> {
 fn rows(x: &Tensor) -> Result<Tensor> {
     match x.shape() {
         [_, _] => Ok(x.clone()),
-        [.., last] => x.reshape(&[(x.numel() / last.max(&1)) as i64, *last as i64]),
+        [rows @ .., last] => x.reshape(&[rows.iter().product::<usize>() as i64, *last as i64]),
         [] => Err(Error::internal("a row of rank 0")),
     }
 }

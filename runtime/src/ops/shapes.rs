@@ -82,12 +82,12 @@ impl Tensor {
     }
 
     /// Itself, or one element as a vector.
-    fn at_least_1d(&self) -> Result<Tensor> {
+    pub(super) fn at_least_1d(&self) -> Result<Tensor> {
         if self.rank() == 0 { self.reshape(&[1]) } else { Ok(self.clone()) }
     }
 
     /// Itself, or a vector as a row.
-    fn at_least_2d(&self) -> Result<Tensor> {
+    pub(super) fn at_least_2d(&self) -> Result<Tensor> {
         if self.rank() < 2 { self.at_least_1d()?.unsqueeze(0) } else { Ok(self.clone()) }
     }
 
