@@ -220,3 +220,16 @@ pub enum Value {
     /// A host value.
     Host(Host),
 }
+
+impl Value {
+    /// The types of the tensors in it, kept or not.
+    pub fn types(&self) -> Vec<TensorType> {
+        match self {
+            Value::Tensor(t) => vec![t.tensor_type()],
+            Value::Tensors(list) => list.iter().map(Tensor::tensor_type).collect(),
+            Value::Type(t) | Value::Lost(t, _) => vec![t.clone()],
+            Value::Types(list) => list.clone(),
+            Value::Host(_) => Vec::new(),
+        }
+    }
+}

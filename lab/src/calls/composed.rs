@@ -146,11 +146,16 @@ fn rrelu(c: &Call) -> Result<Vec<Tensor>> {
 /// Whole feature maps dropped (`dropout1d` and so on), or noise that keeps mean and variance of SELU (`alpha`).
 fn dropped(c: &Call, features: bool, alpha: bool) -> Result<Vec<Tensor>> {
     let (x, p) = (c.tensor("input")?, c.float("p", 0.5)?);
+    // torch's defaults differ.
+    let training = c.flag("training", !alpha)?;
     if !(0.0..=1.0).contains(&p) {
         return Err(Error::value(format!("the probability of dropping must be in [0, 1], got {p}")));
     }
-    if !c.flag("training", true)? || p == 0.0 || x.numel() == 0 {
-        return one(x.clone().mul(1i64));
+    if !training || p == 0.0 || x.numel() == 0 {
+        return one(x.copy());
+    }
+    if p == 1.0 {
+        return one(x.mul(0.0));
     }
     let kept: Vec<usize> =
         x.shape().iter().enumerate().map(|(d, &n)| if features && d > 1 { 1 } else { n }).collect();
@@ -165,6 +170,22 @@ fn dropped(c: &Call, features: bool, alpha: bool) -> Result<Vec<Tensor>> {
     one(noisy.mul(scale)?.sub(scale * LEAST * p))
 }
 
+/// A tensor as floats, whole numbers in the default type.
+fn floats(c: &Call, name: &str) -> Result<Tensor> {
+    let x = c.tensor(name)?;
+    if x.dtype().is_float() { Ok(x.clone()) } else { x.to(DType::F32) }
+}
+
+/// Within bounds, which are whole numbers for whole elements.
+fn held(c: &Call, low: f64, high: f64, op: &str) -> Result<Vec<Tensor>> {
+    let x = c.tensor("input")?;
+    match x.dtype() {
+        DType::Bool => Err(Error::dtype(format!("{op} is not defined for bool"))),
+        d if d.is_float() => bind("hardtanh", &[Arg::Tensor(x), Arg::Float(low), Arg::Float(high)]),
+        _ => one(x.clamp(low as i64, high as i64)),
+    }
+}
+
 fn reduction<'a>(c: &Call<'a>) -> Result<&'a str> {
     c.str("reduction", "mean")
 }
@@ -172,6 +193,50 @@ fn reduction<'a>(c: &Call<'a>) -> Result<&'a str> {
 pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.max", "input dim keepdim other", |c| extreme(c, "max", "amax", "maximum")),
     ("torch.min", "input dim keepdim other", |c| extreme(c, "min", "amin", "minimum")),
+    ("torch.nn.functional.linear", "input weight bias", |c| {
+        one(c.tensor("input")?.linear(c.tensor("weight")?, c.optional("bias")?))
+    }),
+    ("torch.nn.functional.gaussian_nll_loss", "input target var full eps reduction", |c| {
+        let (full, eps) = (c.flag("full", false)?, c.float("eps", 1e-6)?);
+        let var = c.weak("var", c.tensor("input")?.dtype())?;
+        one(c.tensor("input")?.gaussian_nll_loss(c.tensor("target")?, &var, full, eps, reduction(c)?))
+    }),
+    ("torch.nn.functional.one_hot", "input num_classes", |c| {
+        let x = c.tensor("input")?;
+        let classes = match c.int("num_classes", -1)? {
+            -1 if x.numel() > 0 => x.amax(&[], false)?.item()?.to_i64() + 1,
+            n => n,
+        };
+        bind("one_hot", &[Arg::Tensor(x), Arg::Int(classes)])
+    }),
+    ("torch.nn.functional.hardtanh", "input min_val max_val", |c| {
+        held(c, c.float("min_val", -1.0)?, c.float("max_val", 1.0)?, "hardtanh")
+    }),
+    ("torch.nn.functional.relu6", "input", |c| held(c, 0.0, 6.0, "relu6")),
+    ("torch.nn.functional.tanhshrink", "input", |c| bind("tanhshrink", &[Arg::Tensor(&floats(c, "input")?)])),
+    ("torch.nn.functional.softsign", "input", |c| bind("softsign", &[Arg::Tensor(&floats(c, "input")?)])),
+    (
+        "torch.nn.functional.poisson_nll_loss",
+        "input target log_input full size_average eps reduce reduction",
+        |c| {
+            let (x, t) = (floats(c, "input")?, floats(c, "target")?);
+            let options = [c.arg("log_input")?, c.arg("full")?, c.arg("eps")?, c.arg("reduction")?];
+            let [log, full, eps, how] = options;
+            bind("poisson_nll_loss", &[Arg::Tensor(&x), Arg::Tensor(&t), log, full, eps, how])
+        },
+    ),
+    (
+        "torch.nn.functional.margin_ranking_loss",
+        "input1 input2 target margin size_average reduce reduction",
+        |c| {
+            let (a, b, t) = (floats(c, "input1")?, floats(c, "input2")?, floats(c, "target")?);
+            one(a.margin_ranking_loss(&b, &t, c.float("margin", 0.0)?, reduction(c)?))
+        },
+    ),
+    ("torch.Tensor.unfold", "self dimension size step", |c| {
+        let (dim, size, step) = (c.int("dimension", 0)?, c.int("size", 0)?, c.int("step", 1)?);
+        one(c.tensor("self")?.unfold(dim, size, step))
+    }),
     ("torch.kron", "input other", |c| one(c.tensor("input")?.kron(c.tensor("other")?))),
     ("torch.inner", "input other", |c| one(c.tensor("input")?.inner(c.tensor("other")?))),
     ("torch.vdot", "input other", |c| one(c.tensor("input")?.dot(c.tensor("other")?))),
@@ -186,7 +251,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.column_stack", "tensors", |c| one(Tensor::column_stack(&c.tensors("tensors")?))),
     ("torch.broadcast_tensors", "*tensors", |c| Tensor::broadcast_tensors(&c.tensors("tensors")?)),
     ("torch.broadcast_to", "input size", |c| bind("expand", &[c.arg("input")?, c.arg("size")?])),
-    ("torch.broadcast_shapes", "*shapes", |c| {
+    ("torch.broadcast_shapes", "**shapes", |c| {
         let ints = |v: &Value| match v {
             Value::Host(h) => h.as_arg().extents().map(|d| d.to_vec()),
             other => Err(Error::value(format!("a shape cannot be {other:?}"))),
@@ -200,7 +265,11 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
         one(Tensor::from_slice(&shape, &[shape.len()]))
     }),
-    ("torch.Tensor.sum_to_size", "self *size", |c| one(c.tensor("self")?.sum_to_size(&sizes(c, "size")?))),
+    ("torch.Tensor.sum_to_size", "self *size", |c| {
+        let (x, size) = (c.tensor("self")?, sizes(c, "size")?);
+        // A sum of all elements, which widens integers even if there is one.
+        one(if size.is_empty() { x.sum(&[], false) } else { x.sum_to_size(&size) })
+    }),
     ("torch.Tensor.view_as", "self other", |c| {
         let shape: Vec<i64> = c.tensor("other")?.shape().iter().map(|&n| n as i64).collect();
         one(c.tensor("self")?.view(&shape))
@@ -293,7 +362,8 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         },
     ),
     ("torch.nn.functional.softmin", "input dim _stacklevel dtype", |c| {
-        one(c.converted("input")?.neg()?.softmax(c.int("dim", -1)?))
+        let x = c.tensor("input")?;
+        one(x.neg()?.to(c.dtype(x.dtype())?)?.softmax(c.int("dim", -1)?))
     }),
     ("torch.rsub", "input other alpha", |c| {
         let x = c.tensor("input")?;
@@ -377,6 +447,8 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let (start, end) = (c.float("start", 0.0)?, c.float("end", 0.0)?);
         let (steps, base, dtype) = (c.int("steps", 100)?, c.float("base", 10.0)?, c.dtype(DType::F32)?);
         let steps = usize::try_from(steps).map_err(|_| Error::value(format!("{steps} steps")))?;
+        // The ends are numbers of the result's type.
+        let (start, end) = if dtype.is_float() { (start, end) } else { (start.trunc(), end.trunc()) };
         let exponents = Tensor::linspace(start, end, steps, DType::F64, DeviceId::Cpu)?;
         let base = Tensor::full(&[], base, DType::F64, DeviceId::Cpu)?;
         one(base.pow(&exponents)?.to(dtype))

@@ -238,7 +238,19 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.repeat_interleave", "input repeats dim", |c| {
         let dim = c.arg("dim")?;
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
-        one(c.tensor("input")?.repeat_interleave(c.int("repeats", 1)?, dim))
+        let x = c.tensor("input")?;
+        one(match c.value("repeats") {
+            // Without repeats the input counts, and the places are what is repeated.
+            None => {
+                let places = Tensor::arange(0i64, x.numel() as i64, 1i64, Some(DType::I64), x.device())?;
+                places.repeat_interleave_each(x, Some(0))
+            }
+            Some(Value::Tensor(t)) if t.numel() != 1 => x.repeat_interleave_each(t, dim),
+            Some(Value::Host(Host::Ints(list))) => {
+                x.repeat_interleave_each(&Tensor::from_slice(list, &[list.len()])?, dim)
+            }
+            Some(_) => x.repeat_interleave(c.int("repeats", 1)?, dim),
+        })
     }),
     ("torch.nn.functional.pad", "input pad mode value", |c| {
         one(c.tensor("input")?.pad(&c.ints("pad")?, c.str("mode", "constant")?, c.arg("value")?))
@@ -280,7 +292,8 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let n = usize::try_from(n).map_err(|_| Error::value(format!("diff taken {n} times")))?;
         let parts: Vec<Tensor> =
             c.optional("prepend")?.into_iter().chain([x]).chain(c.optional("append")?).cloned().collect();
-        let whole = if parts.len() > 1 && x.rank() > 0 { Tensor::cat(&parts, dim)? } else { x.clone() };
+        let whole =
+            if parts.len() > 1 && x.rank() > 0 && n > 0 { Tensor::cat(&parts, dim)? } else { x.clone() };
         one(whole.diff(n, dim))
     }),
     ("torch.index_put", "input indices values accumulate", |c| {

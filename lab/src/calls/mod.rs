@@ -216,18 +216,19 @@ pub fn run(call: &str, args: &[Value], kwargs: &[(String, Value)]) -> Option<Res
     }))
 }
 
-/// The arguments, those for a parameter `*name` as one list.
+/// The arguments, those for a parameter `*name` as one list (for `**name` even if they are one list themselves).
 fn gathered<'a>(parameters: &[&str], args: &'a [Value]) -> Cow<'a, [Value]> {
     let Some(first) = parameters.iter().position(|p| p.starts_with('*')) else { return args.into() };
     let is_list = |v: &Value| matches!(v, Value::List(_) | Value::Host(Host::Ints(_)));
-    let Some(rest) = args.get(first..).filter(|rest| !rest.first().is_none_or(is_list)) else {
+    let of_lists = parameters[first].starts_with("**");
+    let Some(rest) = args.get(first..).filter(|rest| of_lists || !rest.first().is_none_or(is_list)) else {
         return args.into();
     };
     let int = |v: &Value| match v {
         Value::Host(Host::Scalar(Scalar::Int(n))) => Some(*n),
         _ => None,
     };
-    let list = match rest.iter().map(int).collect::<Option<_>>() {
+    let list = match rest.iter().map(int).collect::<Option<_>>().filter(|_| !of_lists) {
         Some(ints) => Value::Host(Host::Ints(ints)),
         None => Value::List(rest.to_vec()),
     };

@@ -11,6 +11,7 @@ use crate::samples::{host, tensor};
 use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
+use kernels::DType;
 use kernels::{Dims, Scalar};
 use smallvec::{SmallVec, smallvec};
 
@@ -416,9 +417,41 @@ impl Tensor {
         }
     }
 
+    /// Each element along `dim` (of the flattened tensor without one) repeated as often as `repeats` says at its place.
+    /// The counts are looked at, so the length of the result is known.
+    #[track_caller]
+    pub fn repeat_interleave_each(&self, repeats: &Tensor, dim: Option<i64>) -> Result<Tensor> {
+        let Some(dim) = dim else {
+            return self.reshape(&[-1])?.repeat_interleave_each(repeats, Some(0));
+        };
+        let explain = |e: Error| e.in_op("repeat_interleave");
+        if !matches!(repeats.dtype(), DType::I32 | DType::I64) {
+            let what = format!("repeats must be int32 or int64, got {}", repeats.dtype());
+            return Err(explain(Error::dtype(what)));
+        }
+        let n = self.size(dim)?;
+        let counts = repeats.to_scalars()?;
+        if repeats.rank() > 1 || !(counts.len() == n || counts.len() == 1) {
+            let what = format!("{:?} repeats for {n} elements", repeats.shape());
+            return Err(explain(Error::shape(what).at_dim(dim as isize)));
+        }
+        let mut places: Vec<i64> = Vec::new();
+        for i in 0..n {
+            let count = counts[i.min(counts.len() - 1)].to_i64();
+            let count = usize::try_from(count)
+                .map_err(|_| explain(Error::value(format!("repeats must not be negative, got {count}"))))?;
+            places.extend(std::iter::repeat_n(i as i64, count));
+        }
+        let index = Tensor::from_slice(&places, &[places.len()])?.to_device(self.device())?;
+        self.index_select(dim, &index)
+    }
+
     /// Windows of `size` places along `dim`, one at every multiple of `step`, as a new last dimension.
     #[track_caller]
     pub fn unfold(&self, dim: i64, size: i64, step: i64) -> Result<Tensor> {
+        if self.rank() == 0 {
+            return self.unsqueeze(0)?.unfold(dim, size, step)?.select(0, 0);
+        }
         bind1(&UNFOLD, &[Arg::Tensor(self), Arg::Int(dim), Arg::Int(size), Arg::Int(step)])
     }
 

@@ -30,8 +30,9 @@ fn lower_logit(l: &mut Lowering) -> Result<()> {
     let one = f.number(1.0);
     if let Some(eps) = eps {
         let high = f.sub(one, eps);
-        let low = f.max(x, eps);
-        x = f.min(low, high);
+        // torch looks at the lower bound first, which decides where eps is above a half.
+        let (below, held) = (f.lt(x, eps), f.min(x, high));
+        x = f.select(below, eps, held);
     }
     let rest = f.sub(one, x);
     let odds = f.div(x, rest);

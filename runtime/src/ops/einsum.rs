@@ -194,6 +194,8 @@ impl Tensor {
     /// for leading dimensions that broadcast.
     #[track_caller]
     pub fn einsum(equation: &str, tensors: &[Tensor]) -> Result<Tensor> {
-        evaluate(equation, tensors).map_err(explain("einsum"))
+        let common = tensors.iter().map(Tensor::dtype).reduce(|a, b| a.promote(b));
+        let tensors = tensors.iter().map(|t| t.to(common.unwrap_or(t.dtype()))).collect::<Result<Vec<_>>>()?;
+        evaluate(equation, &tensors).map_err(explain("einsum"))
     }
 }

@@ -19,6 +19,8 @@ use smallvec::smallvec;
 pub(super) fn whole(t: &TensorType) -> Result<()> {
     match t.dtype {
         DType::I32 | DType::I64 => Ok(()),
+        // torch lets an empty index be of any whole type.
+        DType::U8 if t.numel().is(0) => Ok(()),
         other => Err(Error::dtype(format!("an index must hold int32 or int64, got {other}"))),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::distance::infer_distance;
 use super::regression::{WORDS, bounded, difference, gradients, lower_rows, misfits, two};
-use super::rules::{Formula, f32s, flag, float_or};
+use super::rules::{Formula, f32s, flag, float_or, in_float32};
 use crate::door::bind1;
 use crate::error::{ErrorKind, Result};
 use crate::samples::{host, tensor};
@@ -112,14 +112,14 @@ ops! {
             c.tensor(2)?;
             infer_distance(c, 5)
         },
-        vjp: Vjp::Rule(Saves::INPUTS, |c| gradients(c, 5, &[
+        vjp: Vjp::Rule(Saves::INPUTS, |c| in_float32(c, |c| gradients(c, 5, &[
             gaussian_value_slope,
             |c| gaussian_value_slope(c)?.neg(),
             |c| {
                 let v = variance(c)?;
                 difference(c)?.square()?.div(&v)?.neg()?.add(1.0)?.div(&v)?.mul(0.5)
             },
-        ])),
+        ]))),
         effect: Effect::Pure,
         cost: cost::per_input::<16>,
         lower: Lower::Loop(|l| {
@@ -179,7 +179,11 @@ impl Tensor {
         eps: f64,
         reduction: &str,
     ) -> Result<Tensor> {
-        let (x, t, v) = (Arg::Tensor(self), Arg::Tensor(target), Arg::Tensor(var));
+        // One variance for each row, as torch reads this shape.
+        let by_row = var.shape() != self.shape()
+            && self.shape().split_last().is_some_and(|(_, rows)| rows == var.shape());
+        let var = if by_row { var.unsqueeze(-1)? } else { var.clone() };
+        let (x, t, v) = (Arg::Tensor(self), Arg::Tensor(target), Arg::Tensor(&var));
         bind1(&GAUSSIAN_NLL_LOSS, &[x, t, v, Arg::Bool(full), Arg::Float(eps), Arg::Str(reduction)])
     }
 }

@@ -4,7 +4,8 @@ use super::extrema::nonempty;
 use super::places::both;
 use super::reduction::{expand_over, expand_reduced, reduced_dims, reduction_errors, reduction_samples};
 use super::rules::{
-    Formula, chain, dtype_or, f32s, finish, flag, float_only, float_or, i64s, methods, one, wanted, wide,
+    Formula, chain, dtype_or, f32s, finish, flag, float_only, float_or, i64s, in_float32, methods, one,
+    wanted, wide,
 };
 use super::statistics::{
     centred, combined, expand_variance, float_reduction_errors, freedom, infer_variance, lower_variance,
@@ -280,7 +281,7 @@ ops! {
     /// Variance and mean over dimensions.
     VAR_MEAN = "var_mean(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> (Tensor, Tensor)" {
         infer: infer_with_mean,
-        vjp: Vjp::Rule(Saves::inputs(1), |c| with_mean_gradient(c, false)),
+        vjp: Vjp::Rule(Saves::inputs(1), |c| in_float32(c, |c| with_mean_gradient(c, false))),
         effect: Effect::Pure,
         cost: cost::per_input::<5>,
         lower: Lower::Loop(|l| lower_with_mean(l, false)),
@@ -290,7 +291,7 @@ ops! {
     /// Standard deviation and mean over dimensions.
     STD_MEAN = "std_mean(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> (Tensor, Tensor)" {
         infer: infer_with_mean,
-        vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| with_mean_gradient(c, true)),
+        vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| in_float32(c, |c| with_mean_gradient(c, true))),
         effect: Effect::Pure,
         cost: cost::per_input::<5>,
         lower: Lower::Loop(|l| lower_with_mean(l, true)),
@@ -301,7 +302,7 @@ ops! {
     /// number of elements that are not zero for order 0.
     LINALG_VECTOR_NORM = "linalg_vector_norm(Tensor self, Scalar ord=2, int[]? dim=None, bool keepdim=False) -> Tensor" {
         infer: infer_norm,
-        vjp: Vjp::Rule(Saves::BOTH, |c| chain(c, |dy| norm_gradient(c, dy))),
+        vjp: Vjp::Rule(Saves::BOTH, |c| in_float32(c, |c| chain(c, |dy| norm_gradient(c, dy)))),
         effect: Effect::Pure,
         cost: cost::per_input::<3>,
         lower: Lower::Loop(lower_norm),

@@ -4,7 +4,7 @@
 use super::arithmetic::{
     binary_errors, binary_gradients, binary_samples, infer_broadcast, infer_broadcast_as, lower_binary,
 };
-use super::rules::{Formula, f32s, finish, float_of, float_only, i64s, methods, wide};
+use super::rules::{Formula, f32s, finish, float_of, float_only, i64s, in_float32, methods, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, InferArg, Types, promote};
@@ -32,7 +32,10 @@ fn infer_to_float(c: &Infer) -> Result<Types> {
 /// Powers of two are floats, whatever the type of the exponents.
 fn infer_ldexp(c: &Infer) -> Result<Types> {
     let (x, exponent) = (c.tensor(0)?, c.tensor(1)?);
-    let powers = exponent.with_dtype(float_of(exponent.dtype));
+    // A whole exponent moves a float's own exponent; it widens nothing.
+    let power =
+        if exponent.dtype.is_float() || !x.dtype.is_float() { float_of(exponent.dtype) } else { x.dtype };
+    let powers = exponent.with_dtype(power);
     infer_broadcast_as(c, promote(&[InferArg::Tensor(x.clone()), InferArg::Tensor(powers)])?)
 }
 
@@ -302,11 +305,11 @@ pairs! {
             let grown = f.exp(below);
             f.log1p(grown)
         }))
-        => Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
+        => Vjp::Rule(Saves::INPUTS, |c| in_float32(c, |c| binary_gradients(
             c,
             |dy| dy.mul(&minus(c.arg(0)?, c.arg(1)?)?.sigmoid()?),
             |dy| dy.mul(&minus(c.arg(1)?, c.arg(0)?)?.sigmoid()?),
-        ));
+        )));
     /// Logarithm to base 2 of the sum of both operands' powers of two.
     LOGADDEXP2 logaddexp2 "logaddexp2(Tensor self, Tensor other) -> Tensor" infer_floats 25 floats no_whole
         |l| lower_pair(l, |f, a, b| log_sum(f, a, b, |f, below| {
@@ -314,11 +317,11 @@ pairs! {
             let log = f.log1p(grown);
             f.scale(log, 1.0 / LN_2)
         }))
-        => Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
+        => Vjp::Rule(Saves::INPUTS, |c| in_float32(c, |c| binary_gradients(
             c,
             |dy| dy.mul(&minus(c.arg(0)?, c.arg(1)?)?.mul(LN_2)?.sigmoid()?),
             |dy| dy.mul(&minus(c.arg(1)?, c.arg(0)?)?.mul(LN_2)?.sigmoid()?),
-        ));
+        )));
     /// self * log(other), 0 where self is 0.
     XLOGY xlogy "xlogy(Tensor self, Tensor other) -> Tensor" infer_to_float 14 positive binary_errors
         |l| lower_pair(l, |f, a, b| {

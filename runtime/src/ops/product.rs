@@ -1,6 +1,6 @@
 //! Matrix products: matmul for every rank, addmm, linear.
 
-use super::rules::{Formula, f32s, float_or, i64s, wanted};
+use super::rules::{Formula, f32s, float_or, i64s, in_float32, wanted};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Dim, Infer, Shape, TensorType, Types, broadcast};
@@ -308,7 +308,13 @@ ops! {
     /// Matrix product: the last two dimensions multiply, leading ones broadcast; vectors are a row or a column.
     MATMUL = "matmul(Tensor self, Tensor other) -> Tensor" {
         infer: infer_matmul,
-        vjp: Vjp::Rule(Saves::FACTORS, matmul_gradients),
+        vjp: Vjp::Rule(Saves::FACTORS, |c| {
+            // A sum over a batch that one operand lacks wants more digits than the terms have.
+            let batch = |i: usize| c.input_type(i).map(|t| t.shape[..t.rank().saturating_sub(2)].to_vec());
+            let own = c.output_type(0)?.rank() > 2 && batch(0)? != batch(1)?;
+            let vectors = c.input_type(0)?.rank() == 1 || c.input_type(1)?.rank() == 1;
+            if own || vectors { in_float32(c, matmul_gradients) } else { matmul_gradients(c) }
+        }),
         effect: Effect::Pure,
         cost: cost::product,
         lower: Lower::Steps(lower_product),
@@ -430,6 +436,10 @@ impl Tensor {
     /// self weight^T + bias over the last dimension.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        if weight.rank() == 1 && self.rank() > 0 {
+            let product = self.matmul(weight)?;
+            return bias.map_or(Ok(product.clone()), |b| product.add(b));
+        }
         bind1(&LINEAR, &[Arg::Tensor(self), Arg::Tensor(weight), bias.into()])
     }
 

@@ -239,6 +239,37 @@ pub(super) fn finish(l: &mut Lowering, value: Node) {
     l.output(value);
 }
 
+/// A rule of several steps, or one that sums, computed in float32 where the op's types are narrower, and rounded once.
+pub(super) fn in_float32(
+    c: &VjpContext,
+    rule: impl FnOnce(&VjpContext) -> Result<Gradients>,
+) -> Result<Gradients> {
+    let narrow = |d: DType| matches!(d, DType::F16 | DType::BF16);
+    let types: Vec<DType> = c.args.iter().flat_map(Value::types).map(|t| t.dtype).collect();
+    if !types.iter().copied().any(narrow) {
+        return rule(c);
+    }
+    let wide = |t: &Tensor| if narrow(t.dtype()) { t.to(DType::F32) } else { Ok(t.clone()) };
+    let wide_type = |t: &TensorType| if narrow(t.dtype) { t.with_dtype(DType::F32) } else { t.clone() };
+    let value = |v: &Value| -> Result<Value> {
+        Ok(match v {
+            Value::Tensor(t) => Value::Tensor(wide(t)?),
+            Value::Tensors(list) => Value::Tensors(list.iter().map(wide).collect::<Result<_>>()?),
+            Value::Type(t) => Value::Type(wide_type(t)),
+            Value::Types(list) => Value::Types(list.iter().map(wide_type).collect()),
+            Value::Lost(t, why) => Value::Lost(wide_type(t), why.clone()),
+            Value::Host(h) => Value::Host(h.clone()),
+        })
+    };
+    let values = |list: &[Value]| list.iter().map(value).collect::<Result<Vec<_>>>();
+    let (args, outputs) = (values(c.args)?, values(c.outputs)?);
+    let cotangents =
+        c.cotangents.iter().map(|t| t.as_ref().map(wide).transpose()).collect::<Result<Vec<_>>>()?;
+    let context = VjpContext { args: &args, outputs: &outputs, cotangents: &cotangents, ..*c };
+    let gradients = rule(&context)?;
+    gradients.into_iter().zip(types).map(|(g, dtype)| g.map(|g| g.to(dtype)).transpose()).collect()
+}
+
 /// The gradient of the first operand alone, in its type; none of other tensor operands.
 pub(super) fn chain(c: &VjpContext, rule: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Gradients> {
     let dtype = c.input_type(0)?.dtype;

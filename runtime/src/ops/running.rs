@@ -1,7 +1,7 @@
 //! Running products and extrema along a dimension.
 
 use super::places::both;
-use super::rules::{chain, f32s, wanted};
+use super::rules::{chain, f32s, in_float32, wanted};
 use super::statistics::{infer_running, lower_running};
 use crate::door::bind1;
 use crate::error::{ErrorKind, Result};
@@ -92,7 +92,7 @@ ops! {
     /// Running product along a dimension; integers and bool multiply to i64.
     CUMPROD = "cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor" {
         infer: infer_running,
-        vjp: Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| cumprod_gradient(c, dy))),
+        vjp: Vjp::Rule(Saves::INPUTS, |c| in_float32(c, |c| chain(c, |dy| cumprod_gradient(c, dy)))),
         effect: Effect::Pure,
         cost: cost::per_output::<1>,
         lower: Lower::Loop(|l| lower_running(l, ReduceOp::Prod)),
@@ -111,7 +111,7 @@ ops! {
     /// Largest element so far along a dimension, and the place of the last that is it.
     CUMMAX = "cummax(Tensor self, int dim) -> (Tensor, Tensor)" {
         infer: infer_placed,
-        vjp: Vjp::Rule(Saves { outputs: 2, ..Saves::NOTHING }, at_places),
+        vjp: Vjp::Rule(Saves { outputs: 2, ..Saves::NOTHING }, |c| in_float32(c, at_places)),
         effect: Effect::Pure,
         cost: cost::per_input::<4>,
         lower: Lower::Loop(|l| lower_placed(l, ReduceOp::Max)),
@@ -121,7 +121,7 @@ ops! {
     /// Smallest element so far along a dimension, and the place of the last that is it.
     CUMMIN = "cummin(Tensor self, int dim) -> (Tensor, Tensor)" {
         infer: infer_placed,
-        vjp: Vjp::Rule(Saves { outputs: 2, ..Saves::NOTHING }, at_places),
+        vjp: Vjp::Rule(Saves { outputs: 2, ..Saves::NOTHING }, |c| in_float32(c, at_places)),
         effect: Effect::Pure,
         cost: cost::per_input::<4>,
         lower: Lower::Loop(|l| lower_placed(l, ReduceOp::Min)),

@@ -160,6 +160,8 @@ impl Tensor {
             let n = if own[d] == 1 { other[d] } else { own[d] };
             (own[d], other[d]) = (n, n);
         }
+        // A negative index counts from the end here, unlike in `gather`.
+        let index = index.lt(0i64)?.select_where(&index.add(self.shape()[at] as i64)?, index)?;
         self.expand(&own)?.gather(dim, &index.expand(&other)?)
     }
 
@@ -243,8 +245,25 @@ impl Tensor {
         let explain = explain("tensordot");
         let a = wrapped(own, self.rank()).map_err(explain)?;
         let b = wrapped(others, other.rank()).map_err(explain)?;
-        let agree =
-            a.len() == b.len() && a.iter().zip(&b).all(|(&i, &j)| self.shape()[i] == other.shape()[j]);
+        // A dimension of 1 pairs with any: the other's is summed first.
+        let pairs = || a.iter().zip(&b);
+        let extents = |i: usize, j: usize| (self.shape()[i], other.shape()[j]);
+        if a.len() == b.len() && pairs().any(|(&i, &j)| matches!(extents(i, j), (1, n) | (n, 1) if n != 1)) {
+            let widened =
+                |t: &Tensor, own: &[usize], lone: &dyn Fn(usize, usize) -> bool| -> Result<Tensor> {
+                    let dims: Vec<i64> = own
+                        .iter()
+                        .zip(pairs())
+                        .filter(|(_, (i, j))| lone(**i, **j))
+                        .map(|(&d, _)| d as i64)
+                        .collect();
+                    if dims.is_empty() { Ok(t.clone()) } else { t.sum(&dims, true) }
+                };
+            let left = widened(self, &a, &|i, j| extents(i, j).1 == 1)?;
+            let right = widened(other, &b, &|i, j| extents(i, j).0 == 1)?;
+            return left.tensordot(&right, own, others);
+        }
+        let agree = a.len() == b.len() && pairs().all(|(&i, &j)| self.shape()[i] == other.shape()[j]);
         if !agree {
             let what = format!(
                 "dimensions {own:?} of {:?} and {others:?} of {:?} do not pair",
@@ -257,8 +276,8 @@ impl Tensor {
             (0..t.rank()).filter(|d| !used.contains(d)).collect()
         };
         let (rows, columns) = (free(self, &a), free(other, &b));
-        let extents = |t: &Tensor, dims: &[usize]| dims.iter().map(|&d| t.shape()[d]).collect::<Vec<_>>();
-        let sizes = [extents(self, &rows), extents(self, &a), extents(other, &columns)];
+        let sizes_of = |t: &Tensor, dims: &[usize]| dims.iter().map(|&d| t.shape()[d]).collect::<Vec<_>>();
+        let sizes = [sizes_of(self, &rows), sizes_of(self, &a), sizes_of(other, &columns)];
         let [m, k, n] = [0, 1, 2].map(|i| sizes[i].iter().product::<usize>() as i64);
         let order = |x: &[usize], y: &[usize]| -> Order { x.iter().chain(y).map(|&d| d as i64).collect() };
         let left = self.permute(&order(&rows, &a))?.reshape(&[m, k])?;

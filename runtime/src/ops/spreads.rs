@@ -112,7 +112,7 @@ impl Tensor {
             None => centred.clone(),
         };
         let out = centred.matmul(&weighed.to(centred.dtype())?.t()?)?.div(&freedom)?;
-        if self.rank() < 2 { out.reshape(&[]) } else { Ok(out) }
+        if rows.shape()[0] == 1 { out.reshape(&[]) } else { Ok(out) }
     }
 
     /// Correlations of the rows of a matrix.

@@ -2,8 +2,8 @@
 
 use super::reduction::{expand_reduced, reduced_dims, reduction_errors, reduction_samples};
 use super::rules::{
-    Formula, chain, dtype_or, f32s, finish, flag, float_of, float_only, float_or, i64s, ints, methods, one,
-    same_float, wanted, wide,
+    Formula, chain, dtype_or, f32s, finish, flag, float_of, float_only, float_or, i64s, in_float32, ints,
+    methods, one, same_float, wanted, wide,
 };
 use crate::door::bind1;
 use crate::error::{ErrorKind, Result};
@@ -239,9 +239,9 @@ ops! {
     /// Mean squared deviation from the mean, divided by the count less `correction`.
     VAR = "var(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> Tensor" {
         infer: infer_variance,
-        vjp: Vjp::Rule(Saves::inputs(1), |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves::inputs(1), |c| in_float32(c, |c| chain(c, |dy| {
             expand_variance(c, dy)?.mul(&centred(c)?)?.mul(2.0 / freedom(c)?)
-        })),
+        }))),
         effect: Effect::Pure,
         cost: cost::per_input::<4>,
         lower: Lower::Loop(|l| {
@@ -255,11 +255,11 @@ ops! {
     /// Square root of the variance.
     STD = "std(Tensor self, int[]? dim=None, Scalar? correction=None, bool keepdim=False) -> Tensor" {
         infer: infer_variance,
-        vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| in_float32(c, |c| chain(c, |dy| {
             let y = c.output(0)?;
             let slope = dy.div(&y.mul(freedom(c)?)?)?.masked_fill(&y.eq(0.0)?, 0.0)?;
             expand_variance(c, &slope)?.mul(&centred(c)?)
-        })),
+        }))),
         effect: Effect::Pure,
         cost: cost::per_input::<4>,
         lower: Lower::Loop(|l| {
