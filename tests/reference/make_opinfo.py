@@ -62,7 +62,7 @@ CALLS = {"max_pool2d_with_indices_backward": None, "T": "torch.t", "H": "torch.T
 
 
 # Entries whose own function takes the arguments in another order than the public one.
-ORDER = {"einsum": (1, 0), "nn.functional.embedding": (1, 0), "polygamma": (1, 0), "special.polygamma": (1, 0)}
+ORDER = {"einsum": (1, 0), "nn.functional.embedding": (1, 0), "nn.functional.embedding_bag": (1, 0), "polygamma": (1, 0), "special.polygamma": (1, 0)}
 
 
 def out_of_scope(op):
@@ -366,7 +366,7 @@ class Writer:
             except Unsayable as reason:
                 self.left_out[f"{op.name} (error): {reason}"] += 1
                 continue
-            record["error"] = kind(error.error_type, text)
+            record["error"] = kind(ident, error.error_type, text)
             for tensor_name, tensor in case.tensors.items():
                 self.store(tensor_name, tensor)
             self.cases.append(record)
@@ -386,20 +386,26 @@ class Writer:
 KINDS = [
     ("value", ("invalid combination of arguments", "must be tensor, not", "doesn't apply to", "to be greater than or equal")),
     ("shape", ("non-zero size", "numel() == 0", "cannot be converted to scalar", "same numel", "must be 2-d", "zero-dim input",
-               "expected a matrix", "spacing and dim")),
-    ("value", ("identical", "multiple times", "can be inferred", "must align", "rotation dims", "same number of dimensions as",
+               "expected a matrix", "greater than 0, got 0")),
+    ("value", ("identical", "multiple times", "can be inferred", "must align", "rotation dims", "number of steps", "lambda must be", "spacing argument",
                "divisible", "should contain the same number", "appears", "spacing to be unspecified")),
     ("index", ("out of range", "out of bounds", "exceeds dimension size", "cannot be applied to a 0-dim", "total dims >= 2",
-               "must be non-negative", "input must be >=", "sizes.size()")),
+               "length must be non-negative", "input must be >=", "sizes.size()")),
     ("dtype", ("dtype", "scalar type", "not implemented for", "floating point", "boolean", "integral", "type promotion",
                "on a bool tensor")),
     ("shape", ("shape", "size", "dimension", "broadcast", "-d ", "1d", "2d", "3d", "length", "dims", "number of channels")),
 ]
 
 
-def kind(error_type, text):
+# Where one message stands for errors of two kinds.
+KINDS_OF = {"narrow/error/7": "shape"}
+
+
+def kind(ident, error_type, text):
     """The word for an error."""
     text = text.lower()
+    if ident in KINDS_OF:
+        return KINDS_OF[ident]
     if error_type is IndexError and "non-zero size" not in text:
         return "index"
     return next((word for word, fragments in KINDS if any(f in text for f in fragments)), "value")

@@ -3,7 +3,7 @@
 
 use super::{Call, Entry, Value, bind, one};
 use runtime::error::{Error, Result};
-use runtime::ops::Spacing;
+use runtime::ops::{Bags, Spacing};
 use runtime::{Arg, DType, DeviceId, Host, Scalar, Tensor};
 
 fn dtype_method(c: &Call, dtype: DType) -> Result<Vec<Tensor>> {
@@ -68,7 +68,10 @@ fn split_along(c: &Call, least_rank: usize, dim: i64) -> Result<Vec<Tensor>> {
     }
     if let Some(Value::Host(Host::Scalar(Scalar::Int(n)))) = c.value("sections") {
         let extent = x.size(dim)? as i64;
-        if *n <= 0 || extent % n != 0 {
+        if *n <= 0 {
+            return Err(Error::value(format!("{n} sections")));
+        }
+        if extent % n != 0 {
             let what = format!("extent {extent} does not fall into {n} equal parts");
             return Err(Error::shape(what).at_dim(dim as isize));
         }
@@ -116,6 +119,11 @@ fn gradient(c: &Call) -> Result<Vec<Tensor>> {
         Some(Value::Host(Host::Ints(steps))) => steps.iter().map(|&h| Spacing::Steps(h as f64)).collect(),
         Some(_) => vec![Spacing::Steps(c.float("spacing", 1.0)?); dims.len()],
     };
+    let rank = x.rank();
+    let places = dims.iter().map(|&d| runtime::infer::wrap_dim(d, rank)).collect::<Result<Vec<_>>>()?;
+    if (1..places.len()).any(|i| places[..i].contains(&places[i])) {
+        return Err(Error::value(format!("a dimension comes twice in {dims:?}")));
+    }
     if each.len() != dims.len() {
         return Err(Error::value(format!("{} spacings for {} dimensions", each.len(), dims.len())));
     }
@@ -133,41 +141,15 @@ fn new_filled(c: &Call, value: Arg) -> Result<Vec<Tensor>> {
     one(Tensor::full(&sizes(c, "size")?, value, c.dtype(x.dtype())?, x.device()))
 }
 
-/// The slopes of a random leaky ReLU: fixed where it does not train.
-fn rrelu(c: &Call) -> Result<Vec<Tensor>> {
-    let (x, low, high) = (c.tensor("input")?, c.float("lower", 1.0 / 8.0)?, c.float("upper", 1.0 / 3.0)?);
-    if !c.flag("training", false)? {
-        return bind("leaky_relu", &[Arg::Tensor(x), Arg::Float((low + high) / 2.0)]);
+/// Rows and columns of the places of a matrix that lie on a side of a diagonal.
+fn triangle(c: &Call, inside: impl Fn(i64, i64, i64) -> bool) -> Result<Vec<Tensor>> {
+    let (rows, columns, offset) = (c.int("row", 0)?, c.int("col", 0)?, c.int("offset", 0)?);
+    if rows < 0 || columns < 0 {
+        return Err(Error::value(format!("a matrix of {rows} by {columns}")));
     }
-    let slope = Tensor::rand(x.shape(), x.dtype(), x.device())?.mul(high - low)?.add(low)?;
-    one(x.ge(0.0)?.select_where(x, &x.mul(&slope)?))
-}
-
-/// Whole feature maps dropped (`dropout1d` and so on), or noise that keeps mean and variance of SELU (`alpha`).
-fn dropped(c: &Call, features: bool, alpha: bool) -> Result<Vec<Tensor>> {
-    let (x, p) = (c.tensor("input")?, c.float("p", 0.5)?);
-    // torch's defaults differ.
-    let training = c.flag("training", !alpha)?;
-    if !(0.0..=1.0).contains(&p) {
-        return Err(Error::value(format!("the probability of dropping must be in [0, 1], got {p}")));
-    }
-    if !training || p == 0.0 || x.numel() == 0 {
-        return one(x.copy());
-    }
-    if p == 1.0 {
-        return one(x.mul(0.0));
-    }
-    let kept: Vec<usize> =
-        x.shape().iter().enumerate().map(|(d, &n)| if features && d > 1 { 1 } else { n }).collect();
-    let keep = Tensor::rand(&kept, DType::F32, x.device())?.ge(p)?;
-    if !alpha {
-        return one(x.mul(&keep.to(x.dtype())?)?.div(1.0 - p));
-    }
-    // The value that SELU tends to, and the affine map back to mean 0 and variance 1 (Klambauer et al. 2017).
-    const LEAST: f64 = -1.758_099_340_847_376_6;
-    let scale = ((1.0 - p) * (1.0 + p * LEAST * LEAST)).powf(-0.5);
-    let noisy = keep.expand(x.shape())?.select_where(x, LEAST)?;
-    one(noisy.mul(scale)?.sub(scale * LEAST * p))
+    let places = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j)));
+    let (i, j): (Vec<i64>, Vec<i64>) = places.filter(|&(i, j)| inside(i, j, offset)).unzip();
+    one(Tensor::from_slice(&[&i[..], &j[..]].concat(), &[2, i.len()])?.to(c.dtype(DType::I64)?))
 }
 
 /// A tensor as floats, whole numbers in the default type.
@@ -229,7 +211,17 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         "torch.nn.functional.margin_ranking_loss",
         "input1 input2 target margin size_average reduce reduction",
         |c| {
-            let (a, b, t) = (floats(c, "input1")?, floats(c, "input2")?, floats(c, "target")?);
+            let (a, b, t) = (c.tensor("input1")?, c.tensor("input2")?, c.tensor("target")?);
+            if !a.dtype().is_float() {
+                // Whole numbers are subtracted and multiplied as such before the margin is added.
+                let apart = t.neg()?.mul(&a.sub(b)?)?.add(c.float("margin", 0.0)?)?.clamp(0.0, Arg::None)?;
+                return match reduction(c)? {
+                    "none" => one(Ok(apart)),
+                    "sum" => one(apart.sum(&[], false)),
+                    _ => one(apart.mean(&[], false)),
+                };
+            }
+            let (b, t) = (floats(c, "input2")?, floats(c, "target")?);
             one(a.margin_ranking_loss(&b, &t, c.float("margin", 0.0)?, reduction(c)?))
         },
     ),
@@ -237,6 +229,53 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let (dim, size, step) = (c.int("dimension", 0)?, c.int("size", 0)?, c.int("step", 1)?);
         one(c.tensor("self")?.unfold(dim, size, step))
     }),
+    (
+        "torch.nn.functional.embedding_bag",
+        "input weight offsets max_norm norm_type scale_grad_by_freq mode sparse per_sample_weights include_last_offset padding_idx",
+        |c| {
+            if c.value("max_norm").is_some() {
+                return Err(Error::value("max_norm is not supported: it would change the table")
+                    .hint("renorm the table first"));
+            }
+            let bags = Bags {
+                offsets: c.optional("offsets")?,
+                mode: c.str("mode", "mean")?,
+                per_sample_weights: c.optional("per_sample_weights")?,
+                include_last_offset: c.flag("include_last_offset", false)?,
+                padding_idx: c.optional_int("padding_idx")?,
+            };
+            one(c.tensor("weight")?.embedding_bag(c.tensor("input")?, bags))
+        },
+    ),
+    (
+        "torch.nn.functional.triplet_margin_with_distance_loss",
+        "anchor positive negative distance_function margin swap reduction",
+        |c| {
+            let (positive, negative) = (c.tensor("positive")?, c.tensor("negative")?);
+            let (margin, swap) = (c.float("margin", 1.0)?, c.flag("swap", false)?);
+            one(c.tensor("anchor")?.triplet_margin_loss(
+                positive,
+                negative,
+                margin,
+                2.0,
+                1e-6,
+                swap,
+                reduction(c)?,
+            ))
+        },
+    ),
+    ("torch.unravel_index", "indices shape", |c| {
+        let mut rest = c.tensor("indices")?.to(DType::I64)?;
+        let mut out = Vec::new();
+        for &n in c.ints("shape")?.iter().rev() {
+            out.push(rest.remainder(n)?);
+            rest = rest.floor_divide(n)?;
+        }
+        out.reverse();
+        Ok(out)
+    }),
+    ("torch.triu_indices", "row col offset dtype", |c| triangle(c, |i, j, offset| j - i >= offset)),
+    ("torch.tril_indices", "row col offset dtype", |c| triangle(c, |i, j, offset| j - i <= offset)),
     ("torch.kron", "input other", |c| one(c.tensor("input")?.kron(c.tensor("other")?))),
     ("torch.inner", "input other", |c| one(c.tensor("input")?.inner(c.tensor("other")?))),
     ("torch.vdot", "input other", |c| one(c.tensor("input")?.dot(c.tensor("other")?))),
@@ -373,8 +412,12 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.Tensor.__rmod__", "self other", |c| reversed(c, "remainder")),
     ("torch.Tensor.__rpow__", "self other", |c| reversed(c, "pow")),
     ("torch.Tensor.__rmatmul__", "self other", |c| reversed(c, "matmul")),
-    ("torch.clamp_min", "input min", |c| bind("clamp", &[c.arg("input")?, c.arg("min")?, Arg::None])),
-    ("torch.clamp_max", "input max", |c| bind("clamp", &[c.arg("input")?, Arg::None, c.arg("max")?])),
+    ("torch.clamp_min", "input min", |c| {
+        bind("clamp", &[Arg::Tensor(c.tensor("input")?), c.arg("min")?, Arg::None])
+    }),
+    ("torch.clamp_max", "input max", |c| {
+        bind("clamp", &[Arg::Tensor(c.tensor("input")?), Arg::None, c.arg("max")?])
+    }),
     ("torch.Tensor.where", "self condition other", |c| {
         bind("where", &[c.arg("condition")?, c.arg("self")?, c.arg("other")?])
     }),
@@ -417,32 +460,6 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.Tensor.long", "self", |c| dtype_method(c, DType::I64)),
     ("torch.Tensor.byte", "self", |c| dtype_method(c, DType::U8)),
     ("torch.Tensor.bool", "self", |c| dtype_method(c, DType::Bool)),
-    ("torch.nn.functional.rrelu", "input lower upper training", rrelu),
-    ("torch.nn.functional.dropout1d", "input p training", |c| dropped(c, true, false)),
-    ("torch.nn.functional.dropout2d", "input p training", |c| dropped(c, true, false)),
-    ("torch.nn.functional.dropout3d", "input p training", |c| dropped(c, true, false)),
-    ("torch.nn.functional.alpha_dropout", "input p training", |c| dropped(c, false, true)),
-    ("torch.nn.functional.feature_alpha_dropout", "input p training", |c| dropped(c, true, true)),
-    ("torch.bernoulli", "input p", |c| {
-        let x = c.tensor("input")?;
-        let drawn = Tensor::rand(x.shape(), DType::F32, x.device())?;
-        let p = c.optional_float("p")?;
-        let hit = p.map_or_else(|| drawn.lt(x), |p| drawn.lt(p))?;
-        one(hit.to(x.dtype()))
-    }),
-    ("torch.rand_like", "input dtype", |c| {
-        let x = c.tensor("input")?;
-        one(Tensor::rand(x.shape(), c.dtype(x.dtype())?, x.device()))
-    }),
-    ("torch.randn_like", "input dtype", |c| {
-        let x = c.tensor("input")?;
-        one(Tensor::randn(x.shape(), c.dtype(x.dtype())?, x.device()))
-    }),
-    ("torch.randint_like", "input low high dtype", |c| {
-        let x = c.tensor("input")?;
-        let (low, high) = bounds(c)?;
-        one(Tensor::randint(low, high, x.shape(), c.dtype(x.dtype())?, x.device()))
-    }),
     ("torch.logspace", "start end steps base dtype", |c| {
         let (start, end) = (c.float("start", 0.0)?, c.float("end", 0.0)?);
         let (steps, base, dtype) = (c.int("steps", 100)?, c.float("base", 10.0)?, c.dtype(DType::F32)?);
@@ -458,9 +475,3 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         bind("linspace", &[Arg::Float(start), Arg::Float(end), c.arg("steps")?, c.arg("dtype")?])
     }),
 ];
-
-/// The range of `randint`: one bound counts from 0.
-fn bounds(c: &Call) -> Result<(i64, i64)> {
-    let low = c.int("low", 0)?;
-    Ok(c.optional_int("high")?.map_or((0, low), |high| (low, high)))
-}

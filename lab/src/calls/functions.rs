@@ -235,7 +235,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(x.roll(&c.ints("shifts")?, &c.ints("dims")?))
     }),
     ("torch.tile", "input *dims", |c| one(c.tensor("input")?.tile(&c.ints("dims")?))),
-    ("torch.repeat_interleave", "input repeats dim", |c| {
+    ("torch.repeat_interleave", "input repeats dim output_size", |c| {
         let dim = c.arg("dim")?;
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
         let x = c.tensor("input")?;

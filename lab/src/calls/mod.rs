@@ -4,6 +4,7 @@
 
 mod aliases;
 mod composed;
+mod draws;
 mod functions;
 mod linear;
 mod operations;
@@ -24,8 +25,14 @@ type Function = fn(&Call) -> Result<Vec<Tensor>>;
 type Entry = (&'static str, &'static str, Function);
 
 /// Every family's functions.
-const FAMILIES: &[&[Entry]] =
-    &[composed::FUNCTIONS, functions::FUNCTIONS, linear::FUNCTIONS, order::FUNCTIONS, windows::FUNCTIONS];
+const FAMILIES: &[&[Entry]] = &[
+    composed::FUNCTIONS,
+    draws::FUNCTIONS,
+    functions::FUNCTIONS,
+    linear::FUNCTIONS,
+    order::FUNCTIONS,
+    windows::FUNCTIONS,
+];
 
 fn one(t: Result<Tensor>) -> Result<Vec<Tensor>> {
     t.map(|t| vec![t])
@@ -102,6 +109,9 @@ impl<'a> Call<'a> {
     fn int(&self, name: &str, default: i64) -> Result<i64> {
         match self.arg(name)? {
             Arg::None => Ok(default),
+            Arg::Tensor(t) if t.dtype().is_float() || t.dtype() == DType::Bool => {
+                Err(Error::dtype(format!("{name} must be a whole number, got a tensor of {}", t.dtype())))
+            }
             Arg::Tensor(t) => Ok(t.item()?.to_i64()),
             number => number.int(),
         }
@@ -206,14 +216,32 @@ pub fn run(call: &str, args: &[Value], kwargs: &[(String, Value)]) -> Option<Res
     let (parameters, target) = find(call)?;
     let parameters: Vec<&str> = parameters.split(' ').collect();
     let args = gathered(&parameters, args);
-    let parameters: Vec<&str> = parameters.iter().map(|p| p.trim_start_matches('*')).collect();
+    let marked = parameters.clone();
+    let parameters: Vec<&str> = parameters.iter().map(|p| p.trim_start_matches(['*', '#', '!'])).collect();
     Some(name_arguments(&parameters, &args, kwargs).and_then(|c| match target {
         Target::Op(op) => {
+            tensors_where_wanted(&c, &marked, call.starts_with("torch.Tensor."))?;
             let operands = c.parameters.iter().map(|p| c.arg(p)).collect::<Result<Vec<_>>>()?;
             bind(op, &operands)
         }
         Target::Function(function) => function(&c),
     }))
+}
+
+/// Refuses numbers where torch takes only tensors.
+fn tensors_where_wanted(c: &Call, marked: &[&str], method: bool) -> Result<()> {
+    let number = |name: &str| matches!(c.value(name), Some(Value::Host(_)));
+    for (i, (mark, name)) in marked.iter().zip(c.parameters).enumerate() {
+        let wanted = mark.starts_with('!') || (i == 0 && (method || !mark.starts_with('#')));
+        if wanted && number(name) {
+            return Err(Error::value(format!("{name} must be a tensor, got {:?}", c.value(name))));
+        }
+    }
+    let open = marked.first().is_some_and(|m| m.starts_with('#'));
+    match open && c.parameters.iter().take(2).all(|name| number(name)) {
+        true => Err(Error::value(format!("one of {:?} must be a tensor", c.parameters))),
+        false => Ok(()),
+    }
 }
 
 /// The arguments, those for a parameter `*name` as one list (for `**name` even if they are one list themselves).

@@ -385,6 +385,12 @@ impl Tensor {
     /// The elements moved by `shifts` along `dims`; with no dims by one shift through the flattened tensor.
     #[track_caller]
     pub fn roll(&self, shifts: &[i64], dims: &[i64]) -> Result<Tensor> {
+        if shifts.is_empty() {
+            return Err(Error::value("there is no shift").in_op("roll").at(Origin::caller()));
+        }
+        if self.rank() == 0 && !dims.is_empty() {
+            return Err(Error::index("rank 0 has no dimensions to roll").in_op("roll").at(Origin::caller()));
+        }
         if dims.is_empty() && shifts.len() == 1 {
             let flat = self.reshape(&[-1])?;
             let rolled = bind1(&ROLL, &[Arg::Tensor(&flat), Arg::Ints(shifts), Arg::Ints(&[0])])?;

@@ -59,7 +59,9 @@ impl Term {
             return Ok(self);
         }
         let labels = self.labels.iter().copied().filter(|&l| keep(l)).collect();
-        Ok(Term { tensor: self.tensor.sum(&over, false)?, labels })
+        // Whole numbers stay of their type.
+        let tensor = self.tensor.sum(&over, false)?.to(self.tensor.dtype())?;
+        Ok(Term { tensor, labels })
     }
 
     /// The dimensions in this order, extents of 1 repeated to those of the other operand, grouped as `shape`.
@@ -195,7 +197,8 @@ impl Tensor {
     #[track_caller]
     pub fn einsum(equation: &str, tensors: &[Tensor]) -> Result<Tensor> {
         let common = tensors.iter().map(Tensor::dtype).reduce(|a, b| a.promote(b));
-        let tensors = tensors.iter().map(|t| t.to(common.unwrap_or(t.dtype()))).collect::<Result<Vec<_>>>()?;
+        let tensors =
+            tensors.iter().map(|t| t.to(common.unwrap_or(t.dtype()))).collect::<Result<Vec<_>>>()?;
         evaluate(equation, &tensors).map_err(explain("einsum"))
     }
 }

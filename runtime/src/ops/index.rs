@@ -2,7 +2,7 @@
 //!
 //! Scattered sums are added in ascending order of the index's points, so that they are the same every time.
 
-use super::rules::{chain, f32s, i64s, int_or, one, wanted};
+use super::rules::{chain, f32s, i64s, in_float32, int_or, one, wanted};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Dim, Infer, Shape, TensorType, Types, wrap_dim};
@@ -52,7 +52,10 @@ fn infer_gather(c: &Infer) -> Result<Types> {
     let (x, index) = (c.tensor(0)?, c.tensor(2)?);
     let dim = c.dim(1, x.rank())?;
     whole(index)?;
-    within(index, x, Some(dim))?;
+    // Of nothing to find, torch asks no rank either.
+    if !index.numel().is(0) {
+        within(index, x, Some(dim))?;
+    }
     one(x.dtype, index.shape.clone())
 }
 
@@ -283,11 +286,14 @@ ops! {
     /// Elements at the index along a dimension; the result has the index's shape.
     GATHER = "gather(Tensor self, int dim, Tensor index) -> Tensor" {
         infer: infer_gather,
-        vjp: Vjp::Rule(Saves::inputs(4), |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves::inputs(4), |c| in_float32(c, |c| chain(c, |dy| {
             let x = c.input_type(0)?;
             let zeros = Tensor::zeros(&x.constant_dims()?, x.dtype, dy.device())?;
+            if dy.numel() == 0 {
+                return Ok(zeros);
+            }
             zeros.scatter_add(c.host(1)?.int()?, c.input(2)?, dy)
-        })),
+        }))),
         effect: Effect::Pure,
         cost: cost::per_output::<0>,
         lower: Lower::Steps(lower_gather),

@@ -64,6 +64,19 @@ impl Tensor {
         reduction: &str,
     ) -> Result<Tensor> {
         let how = self::reduction(Arg::Str(reduction)).map_err(explain("triplet_margin_loss"))?;
+        if margin <= 0.0 {
+            let what = format!("the margin must be positive, got {margin}");
+            return Err(explain("triplet_margin_loss")(Error::value(what)));
+        }
+        if self.rank() != positive.rank() || self.rank() != negative.rank() {
+            let what = format!(
+                "ranks differ: anchor {:?}, positive {:?}, negative {:?}",
+                self.shape(),
+                positive.shape(),
+                negative.shape()
+            );
+            return Err(explain("triplet_margin_loss")(Error::shape(what)));
+        }
         let near = self.pairwise_distance(positive, p, eps, false)?;
         let mut far = self.pairwise_distance(negative, p, eps, false)?;
         if swap {
@@ -89,6 +102,14 @@ impl Tensor {
         };
         if causal && mask.is_some() {
             return Err(explain(Error::value("a causal attention takes no other mask")));
+        }
+        // Narrow types are widened once and rounded once.
+        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+            let wide = |t: &Tensor| if t.dtype() == self.dtype() { t.to(DType::F32) } else { Ok(t.clone()) };
+            let mask = mask.map(wide).transpose()?;
+            let (query, key, value) = (wide(self)?, wide(key)?, wide(value)?);
+            let out = query.scaled_dot_product_attention(&key, &value, mask.as_ref(), causal, scale)?;
+            return out.to(self.dtype());
         }
         let scale = scale.unwrap_or(1.0 / (features as f64).sqrt());
         let mut scores = self.mul(scale)?.matmul(&key.transpose(-2, -1)?)?;

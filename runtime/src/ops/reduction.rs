@@ -104,6 +104,11 @@ impl Tensor {
             ))
             .in_op("sum_to_size")
         })?;
+        let fits = |i: usize| dims[i - missing] == 1 || dims[i - missing] == self.shape()[i];
+        if let Some(bad) = (missing..self.rank()).find(|&i| !fits(i)) {
+            let what = format!("{:?} does not come from {dims:?} by broadcasting", self.shape());
+            return Err(crate::error::Error::shape(what).in_op("sum_to_size").at_dim(bad as isize));
+        }
         let over: SmallVec<[i64; 6]> = (0..self.rank())
             .filter(|&i| i < missing || (dims[i - missing] == 1 && self.shape()[i] != 1))
             .map(|i| i as i64)

@@ -85,6 +85,9 @@ fn infer_group_norm(c: &Infer) -> Result<Types> {
         _ => super::view::extent(x, 1)?,
     };
     groups(c.host(1)?, channels)?;
+    if let Some(d) = (1..x.rank()).find(|&d| x.shape[d].is(0)) {
+        return Err(Error::shape(format!("{x} has nothing to normalise")).at_dim(d as isize));
+    }
     for i in [2, 3] {
         match c.optional(i)? {
             Some(w) if w.dtype != x.dtype => {

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, InferArg, Types, promote};
 use crate::lower::Lowering;
 use crate::samples::{Samples, exact, host, none, tensor};
-use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
+use crate::table::{Effect, Gradients, Lower, OpDef, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::DType;
@@ -51,6 +51,9 @@ pub(super) fn fits_into(c: &Infer, i: usize, dtype: DType) -> Result<()> {
         Some(InferArg::Host(Arg::Float(_))) => dtype.is_float(),
         Some(InferArg::Host(Arg::Int(_) | Arg::Bool(_))) => true,
         Some(InferArg::Tensor(v)) if v.rank() == 0 => dtype.is_float() || !v.dtype.is_float(),
+        Some(InferArg::Tensor(v)) => {
+            return Err(Error::shape(format!("the value must be of rank 0, got {v}")));
+        }
         other => {
             return Err(Error::value(format!(
                 "the value must be a number or a tensor of rank 0, got {other:?}"
@@ -94,11 +97,29 @@ fn bound<'a>(c: &VjpContext<'a>, i: usize) -> Result<Option<Arg<'a>>> {
     Ok((!arg.is_none()).then_some(arg))
 }
 
+/// With one bound, a tensor, clamping is a maximum or minimum: where both are equal each gets half of the gradient.
+fn shared_gradients(c: &VjpContext, i: usize, bound: &Tensor, inside: &'static OpDef) -> Result<Gradients> {
+    let (dy, x) = (c.dy()?, c.input(0)?);
+    let own = bind1(inside, &[Arg::Tensor(x), Arg::Tensor(bound)])?;
+    let tie = x.eq(bound)?;
+    let half = dy.mul(0.5)?;
+    let share = |own: &Tensor| tie.select_where(&half, &own.select_where(dy, 0.0)?);
+    let mut out = Gradients::new();
+    out.push(wanted(c, 0, || unbroadcast(c, 0, share(&own)?))?);
+    out.push(wanted(c, 1, || unbroadcast(c, i, share(&own.logical_not()?)?))?);
+    Ok(out)
+}
+
 /// The operand keeps its gradient strictly between the bounds; a bound gets it where it is the result (torch).
 fn clamp_gradients(c: &VjpContext) -> Result<Gradients> {
     let (dy, x) = (c.dy()?, c.input(0)?);
     let (low, high) = (bound(c, 1)?, bound(c, 2)?);
-    let compare = |op: &'static crate::table::OpDef, a: Arg, b: Arg| bind1(op, &[a, b]);
+    match (low, high) {
+        (Some(Arg::Tensor(low)), None) => return shared_gradients(c, 1, low, &super::GT),
+        (None, Some(Arg::Tensor(high))) => return shared_gradients(c, 2, high, &super::LT),
+        _ => {}
+    }
+    let compare = |op: &'static OpDef, a: Arg, b: Arg| bind1(op, &[a, b]);
     let x_arg = Arg::Tensor(x);
     let mut out = Gradients::new();
     out.push(wanted(c, 0, || {

@@ -140,7 +140,10 @@ impl Tensor {
     /// Rows in opposite order.
     #[track_caller]
     pub fn flipud(&self) -> Result<Tensor> {
-        self.flip(&[0])
+        match self.rank() {
+            0 => Err(explain("flipud")(Error::index("rank 0 has no rows"))),
+            _ => self.flip(&[0]),
+        }
     }
 
     /// `gather` where the index and this tensor broadcast apart from `dim`; without a dim in the flattened tensor.
@@ -257,7 +260,7 @@ impl Tensor {
                         .filter(|(_, (i, j))| lone(**i, **j))
                         .map(|(&d, _)| d as i64)
                         .collect();
-                    if dims.is_empty() { Ok(t.clone()) } else { t.sum(&dims, true) }
+                    if dims.is_empty() { Ok(t.clone()) } else { t.sum(&dims, true)?.to(t.dtype()) }
                 };
             let left = widened(self, &a, &|i, j| extents(i, j).1 == 1)?;
             let right = widened(other, &b, &|i, j| extents(i, j).0 == 1)?;

@@ -76,12 +76,12 @@ impl Tensor {
         let n = rows.shape()[1];
         for (name, weights) in [("fweights", fweights), ("aweights", aweights)] {
             let Some(w) = weights else { continue };
+            if w.dtype().is_float() != (name == "aweights") {
+                return Err(explain(Error::dtype(format!("{name} cannot be {}", w.dtype()))));
+            }
             if w.shape() != [n] {
                 let what = format!("{name} of shape {:?} for {n} observations", w.shape());
                 return Err(explain(Error::shape(what)));
-            }
-            if w.dtype().is_float() != (name == "aweights") {
-                return Err(explain(Error::dtype(format!("{name} cannot be {}", w.dtype()))));
             }
             if w.lt(0i64)?.any(&[], false)?.item()?.to_f64() != 0.0 {
                 return Err(explain(Error::value(format!("{name} must not be negative"))));
@@ -131,10 +131,13 @@ impl Tensor {
     #[track_caller]
     pub fn renorm(&self, p: f64, dim: i64, maxnorm: f64) -> Result<Tensor> {
         let explain = explain("renorm");
+        if self.rank() < 2 {
+            return Err(explain(Error::shape(format!("{:?} has fewer than two dimensions", self.shape()))));
+        }
         let at = wrap_dim(dim, self.rank()).map_err(explain)?;
-        if self.rank() < 2 || p <= 0.0 || maxnorm < 0.0 {
-            let what = format!("renorm of rank {} to {maxnorm} in order {p}", self.rank());
-            return Err(explain(Error::value(what).hint("it needs rank 2 or more and positive numbers")));
+        if p <= 0.0 || maxnorm < 0.0 {
+            let what = format!("the order {p} must be positive and the norm {maxnorm} not negative");
+            return Err(explain(Error::value(what)));
         }
         let others: Vec<i64> = (0..self.rank()).filter(|&d| d != at).map(|d| d as i64).collect();
         let wide = if matches!(self.dtype(), DType::F16 | DType::BF16) {

@@ -1,0 +1,88 @@
+//! torch's calls that draw random numbers, or would if they trained.
+
+use super::{Call, Entry, bind, one};
+use runtime::error::{Error, Result};
+use runtime::{Arg, DType, DeviceId, Tensor};
+
+/// The slopes of a random leaky ReLU: fixed where it does not train.
+fn rrelu(c: &Call) -> Result<Vec<Tensor>> {
+    let (x, low, high) = (c.tensor("input")?, c.float("lower", 1.0 / 8.0)?, c.float("upper", 1.0 / 3.0)?);
+    if low > high {
+        return Err(Error::value(format!("the lower bound {low} is above the upper one, {high}")));
+    }
+    if !c.flag("training", false)? {
+        return bind("leaky_relu", &[Arg::Tensor(x), Arg::Float((low + high) / 2.0)]);
+    }
+    let slope = Tensor::rand(x.shape(), x.dtype(), x.device())?.mul(high - low)?.add(low)?;
+    one(x.ge(0.0)?.select_where(x, &x.mul(&slope)?))
+}
+
+/// Whole feature maps dropped (`dropout1d` and so on), or noise that keeps mean and variance of SELU (`alpha`).
+fn dropped(c: &Call, features: bool, alpha: bool) -> Result<Vec<Tensor>> {
+    let (x, p) = (c.tensor("input")?, c.float("p", 0.5)?);
+    // torch's defaults differ.
+    let training = c.flag("training", !alpha)?;
+    if !(0.0..=1.0).contains(&p) {
+        return Err(Error::value(format!("the probability of dropping must be in [0, 1], got {p}")));
+    }
+    if !training || p == 0.0 || x.numel() == 0 {
+        return one(x.copy());
+    }
+    if p == 1.0 {
+        return one(x.mul(0.0));
+    }
+    let kept: Vec<usize> =
+        x.shape().iter().enumerate().map(|(d, &n)| if features && d > 1 { 1 } else { n }).collect();
+    let keep = Tensor::rand(&kept, DType::F32, x.device())?.ge(p)?;
+    if !alpha {
+        return one(x.mul(&keep.to(x.dtype())?)?.div(1.0 - p));
+    }
+    // The value that SELU tends to, and the affine map back to mean 0 and variance 1 (Klambauer et al. 2017).
+    const LEAST: f64 = -1.758_099_340_847_376_6;
+    let scale = ((1.0 - p) * (1.0 + p * LEAST * LEAST)).powf(-0.5);
+    let noisy = keep.expand(x.shape())?.select_where(x, LEAST)?;
+    one(noisy.mul(scale)?.sub(scale * LEAST * p))
+}
+
+/// The range of `randint`: one bound counts from 0.
+fn bounds(c: &Call) -> Result<(i64, i64)> {
+    let low = c.int("low", 0)?;
+    Ok(c.optional_int("high")?.map_or((0, low), |high| (low, high)))
+}
+
+pub(super) const FUNCTIONS: &[Entry] = &[
+    ("torch.nn.functional.rrelu", "input lower upper training", rrelu),
+    ("torch.nn.functional.dropout1d", "input p training", |c| dropped(c, true, false)),
+    ("torch.nn.functional.dropout2d", "input p training", |c| dropped(c, true, false)),
+    ("torch.nn.functional.dropout3d", "input p training", |c| dropped(c, true, false)),
+    ("torch.nn.functional.alpha_dropout", "input p training", |c| dropped(c, false, true)),
+    ("torch.nn.functional.feature_alpha_dropout", "input p training", |c| dropped(c, true, true)),
+    ("torch.bernoulli", "input p", |c| {
+        let x = c.tensor("input")?;
+        let drawn = Tensor::rand(x.shape(), DType::F32, x.device())?;
+        let p = c.optional_float("p")?;
+        let hit = p.map_or_else(|| drawn.lt(x), |p| drawn.lt(p))?;
+        one(hit.to(x.dtype()))
+    }),
+    ("torch.rand_like", "input dtype", |c| {
+        let x = c.tensor("input")?;
+        one(Tensor::rand(x.shape(), c.dtype(x.dtype())?, x.device()))
+    }),
+    ("torch.randn_like", "input dtype", |c| {
+        let x = c.tensor("input")?;
+        one(Tensor::randn(x.shape(), c.dtype(x.dtype())?, x.device()))
+    }),
+    ("torch.randint_like", "input low high dtype", |c| {
+        let x = c.tensor("input")?;
+        let (low, high) = bounds(c)?;
+        one(Tensor::randint(low, high, x.shape(), c.dtype(x.dtype())?, x.device()))
+    }),
+    ("torch.randint", "low high *size dtype", |c| {
+        // One bound counts from 0, and the size then comes second.
+        let (low, high, size) = match c.value("size") {
+            Some(_) => (c.int("low", 0)?, c.int("high", 0)?, c.arg("size")?.extents()?),
+            None => (0, c.int("low", 0)?, c.arg("high")?.extents()?),
+        };
+        one(Tensor::randint(low, high, &size, c.dtype(DType::I64)?, DeviceId::Cpu))
+    }),
+];
