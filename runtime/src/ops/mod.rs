@@ -10,6 +10,7 @@ mod bounds;
 mod channels;
 mod combine;
 mod compare;
+mod convolution;
 mod create;
 mod diagonals;
 mod distance;
@@ -43,6 +44,7 @@ mod state;
 mod statistics;
 mod unary;
 mod view;
+mod window;
 
 pub use activation::*;
 pub use advanced::*;
@@ -53,6 +55,7 @@ pub use blas::*;
 pub use bounds::*;
 pub use channels::*;
 pub use compare::*;
+pub use convolution::*;
 pub use create::*;
 pub use diagonals::*;
 pub use distance::*;
@@ -112,6 +115,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     join::LIST,
     product::LIST,
     blas::LIST,
+    convolution::LIST,
     normal::LIST,
     scale::LIST,
     loss::LIST,

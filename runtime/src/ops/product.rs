@@ -44,7 +44,14 @@ fn as_rows(a: &View, c: &View) -> Option<(View, View)> {
 }
 
 /// Appends the product of two views of rank >= 2, which may be added to what c holds; a bias lies along the columns.
-fn push_product(s: &mut Steps, a: &View, b: &View, c: &View, bias: Option<&View>, accumulate: bool) {
+pub(super) fn push_product(
+    s: &mut Steps,
+    a: &View,
+    b: &View,
+    c: &View,
+    bias: Option<&View>,
+    accumulate: bool,
+) {
     if b.layout.rank() == 2
         && c.layout.rank() > 2
         && let Some((a, c)) = as_rows(a, c)
@@ -91,7 +98,7 @@ pub(super) fn one_type(c: &Infer) -> Result<DType> {
 }
 
 /// Two dimensions that must be equal; a symbol is checked when the plan runs.
-fn agree(x: Dim, y: Dim) -> bool {
+pub(super) fn agree(x: Dim, y: Dim) -> bool {
     x == y || x.known().is_none() || y.known().is_none()
 }
 
