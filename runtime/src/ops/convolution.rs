@@ -127,30 +127,48 @@ const COLUMNS: usize = 1 << 20;
 /// Columns that a product should have.
 const WIDE: usize = 256;
 
+/// Halves are computed in f32 from beginning to end, and rounded once.
 fn lower_convolution(s: &mut Steps) -> Result<()> {
     let (x, w, out) = (s.input(0)?, s.input(1)?, s.output(0));
     let bias = if s.is_tensor(2) { Some(s.input(2)?) } else { None };
     let slide = Slide::read(|i| s.host(i), x.layout.rank() - 2)?;
+    let wide = x.dtype.accumulator();
+    if wide == x.dtype || out.layout.numel() == 0 {
+        return convolve(s, x, w, bias, &out, &slide);
+    }
+    let mut widened = |v: View| -> Result<View> {
+        let to = s.temp(wide, &v.layout.shape);
+        s.copy(&v, &to)?;
+        Ok(to)
+    };
+    let (x, w, bias) = (widened(x)?, widened(w)?, bias.map(widened).transpose()?);
+    let result = s.temp(wide, &out.layout.shape);
+    convolve(s, x, w, bias, &result, &slide)?;
+    s.copy(&result, &out)
+}
+
+fn convolve(s: &mut Steps, x: View, w: View, bias: Option<View>, out: &View, slide: &Slide) -> Result<()> {
     if out.layout.numel() == 0 {
         return Ok(());
     }
-    let channels = x.layout.shape[1];
+    let (channels, made) = (x.layout.shape[1], out.layout.shape[1]);
     if channels == 0 || x.layout.shape[0] == 0 {
-        return begin(s, bias.as_ref(), &out);
+        return begin(s, bias.as_ref(), out);
     }
-    let (taps, groups) = (w.layout.shape[2..].iter().product::<usize>(), slide.groups);
-    let points =
-        taps == 1 && slide.stride.iter().all(|n| *n == 1) && out.layout.shape[2..] == x.layout.shape[2..];
+    let kernel: Dims = w.layout.shape[2..].into();
+    let (taps, groups) = (kernel.iter().product::<usize>(), slide.groups);
     if !slide.transposed {
-        let w = laid(s, w.clone(), &[groups, out.layout.shape[1] / groups, channels / groups * taps])
-            .map(|v| View { layout: v.layout.permute(&[0, 2, 1]), ..v })?;
-        return plain(s, x, w, bias, out, &slide, taps);
+        let rows = laid(s, w, &[groups, made / groups, channels / groups * taps])?;
+        let columns = View { layout: rows.layout.permute(&[0, 2, 1]), ..rows };
+        return plain(s, x, columns, bias, out, slide, &kernel);
     }
-    let rows = laid(s, w.clone(), &[groups, channels / groups, out.layout.shape[1] / groups * taps])?;
-    if points && slide.padding.iter().all(|n| *n == 0) {
-        return plain(s, x, rows, bias, out, &slide, taps);
+    let columns = laid(s, w, &[groups, channels / groups, made / groups * taps])?;
+    // A kernel of one place without stride or frame is the same both ways.
+    let points = taps == 1 && slide.stride.iter().all(|n| *n == 1) && slide.padding.iter().all(|n| *n == 0);
+    if points && out.layout.shape[2..] == x.layout.shape[2..] {
+        return plain(s, x, columns, bias, out, slide, &kernel);
     }
-    transposed(s, x, rows, w.layout.shape[2..].into(), bias, out, &slide)
+    transposed(s, x, columns, &kernel, bias, out, slide)
 }
 
 /// The bias in every place, or zeros.
@@ -172,33 +190,31 @@ fn plain(
     x: View,
     w: View,
     bias: Option<View>,
-    out: View,
+    out: &View,
     slide: &Slide,
-    taps: usize,
+    kernel: &[usize],
 ) -> Result<()> {
     let (batch, channels) = (x.layout.shape[0], x.layout.shape[1]);
-    let n = x.layout.rank() - 2;
     let (groups, inner, made) = (w.layout.shape[0], w.layout.shape[1], w.layout.shape[2]);
-    let kernel: Dims = if taps == 1 { smallvec![1; n] } else { kernel_of(s, slide)? };
     let size: Dims = out.layout.shape[2..].into();
     let places: usize = size.iter().product();
     let x = framed(s, x, &slide.padding)?;
-    let mut view = windows(&x, &kernel, &size, &slide.stride, &slide.dilation);
-    split(&mut view, 1, groups, channels / groups);
+    let mut view = windows(&x, kernel, &size, &slide.stride, &slide.dilation);
+    split_dim(&mut view, 1, groups, channels / groups);
     // A bias of several groups, or one that is not dense, is there before the product is added to it.
-    let fused = bias.filter(|b| groups == 1 && (b.layout.strides[0] == 1 || made == 1));
-    let before = if fused.is_none() && s.is_tensor(2) { Some(s.input(2)?) } else { None };
+    let dense = |b: &View| groups == 1 && (b.layout.strides[0] == 1 || made == 1);
+    let (fused, before) = match bias {
+        Some(bias) if dense(&bias) => (Some(bias), None),
+        other => (None, other),
+    };
     let whole = [batch, groups, made, places];
     let target = match out.layout.reshape(&whole) {
         Some(layout) => View { layout, ..out.clone() },
         None => s.temp(out.dtype, &whole),
     };
     if before.is_some() {
-        let laid_out = View {
-            layout: target.layout.reshape(&out.layout.shape).unwrap_or(out.layout.clone()),
-            ..target.clone()
-        };
-        begin(s, before.as_ref(), &laid_out)?;
+        let same = target.layout.reshape(&out.layout.shape).ok_or_else(no_view)?;
+        begin(s, before.as_ref(), &View { layout: same, ..target.clone() })?;
     }
     let multiply = |s: &mut Steps, columns: &View, c: &View| {
         let turn = |v: &View| View { layout: v.layout.permute(&[0, 1, 3, 2]), ..v.clone() };
@@ -215,7 +231,7 @@ fn plain(
             let columns =
                 View { layout: columns.layout.slice(0, 0, part.layout.shape[0], 1), ..columns.clone() };
             let layout = columns.layout.reshape(&part.layout.shape);
-            s.copy(&part, &View { layout: layout.ok_or_else(dense)?, ..columns.clone() })?;
+            s.copy(&part, &View { layout: layout.ok_or_else(no_view)?, ..columns.clone() })?;
             multiply(
                 s,
                 &columns,
@@ -227,23 +243,17 @@ fn plain(
     }
     if target.slot != out.slot {
         let same = laid(s, target, &out.layout.shape)?;
-        s.copy(&same, &out)?;
+        s.copy(&same, out)?;
     }
     Ok(())
 }
 
-/// Extents of the kernel, the weights' last dimensions.
-fn kernel_of(s: &Steps, slide: &Slide) -> Result<Dims> {
-    let w = s.input(1)?.layout.shape;
-    Ok(w[w.len() - slide.stride.len()..].into())
-}
-
-fn dense() -> Error {
+fn no_view() -> Error {
     Error::internal("a dense view has every shape")
 }
 
 /// Dimension `dim` as an outer one of `outer` and an inner one of `inner` places.
-fn split(v: &mut View, dim: usize, outer: usize, inner: usize) {
+fn split_dim(v: &mut View, dim: usize, outer: usize, inner: usize) {
     let stride = v.layout.strides[dim];
     v.layout.shape[dim] = outer;
     v.layout.strides[dim] = stride * inner as isize;
@@ -278,47 +288,35 @@ fn joined(
         let cut = |v: &View| View { layout: v.layout.slice(2, 0, count * places, 1), ..v.clone() };
         let (columns, product) = (cut(&columns), cut(&product));
         let layout = columns.layout.reshape(&part.layout.shape);
-        s.copy(&part, &View { layout: layout.ok_or_else(dense)?, ..columns.clone() })?;
+        s.copy(&part, &View { layout: layout.ok_or_else(no_view)?, ..columns.clone() })?;
         let turn = |v: &View| View { layout: v.layout.permute(&[0, 2, 1]), ..v.clone() };
         push_product(s, &turn(&columns), w, &turn(&product), bias, false);
-        let layout = product.layout.reshape(&[groups, made, count, places]).ok_or_else(dense)?;
+        let layout = product.layout.reshape(&[groups, made, count, places]).ok_or_else(no_view)?;
         let target = View { layout: target.layout.slice(0, at, count, 1), ..target.clone() };
         s.copy(&View { layout: layout.permute(&[2, 0, 1, 3]), ..product }, &target)?;
     }
     Ok(())
 }
 
-/// Weights [groups, taken, made * taps] times the input, then windows added where they overlap, in the accumulation type.
+/// Weights [groups, taken, made * taps] times the input, then windows added where they overlap.
 fn transposed(
     s: &mut Steps,
     x: View,
     w: View,
-    kernel: Dims,
+    kernel: &[usize],
     bias: Option<View>,
-    out: View,
+    out: &View,
     slide: &Slide,
 ) -> Result<()> {
-    let own = x.dtype;
-    let wide = own.accumulator();
-    let mut widened = |v: View| -> Result<View> {
-        let to = s.temp(wide, &v.layout.shape);
-        s.copy(&v, &to)?;
-        Ok(to)
-    };
-    let (x, w) = if wide == own { (x, w) } else { (widened(x)?, widened(w)?) };
-    let (batch, channels) = (x.layout.shape[0], x.layout.shape[1]);
-    let size: Dims = x.layout.shape[2..].into();
+    let (batch, size) = (x.layout.shape[0], Dims::from_slice(&x.layout.shape[2..]));
     let places: usize = size.iter().product();
     let (groups, taken, rows) = (w.layout.shape[0], w.layout.shape[1], w.layout.shape[2]);
     let made = rows / kernel.iter().product::<usize>();
-    let x = laid(s, x, &[batch, groups, channels / groups, places])?;
-    let result = if wide == own { out.clone() } else { s.temp(wide, &out.layout.shape) };
-    begin(s, bias.as_ref(), &result)?;
-    let each = groups * rows * places;
-    let count = (COLUMNS / each.max(1)).clamp(1, batch);
-    let columns = s.temp(wide, &[count, groups, rows, places]);
+    let x = laid(s, x, &[batch, groups, taken, places])?;
+    begin(s, bias.as_ref(), out)?;
+    let count = (COLUMNS / (groups * rows * places).max(1)).clamp(1, batch);
+    let columns = s.temp(x.dtype, &[count, groups, rows, places]);
     let turned = View { layout: w.layout.permute(&[0, 2, 1]), ..w };
-    debug_assert_eq!(taken * groups, channels);
     for at in (0..batch).step_by(count) {
         let count = count.min(batch - at);
         let part = |v: &View, at: usize| View { layout: v.layout.slice(0, at, count, 1), ..v.clone() };
@@ -326,17 +324,11 @@ fn transposed(
         push_product(s, &turned, &part(&x, at), &columns, None, false);
         let mut shape: Dims = smallvec![count, groups * made];
         shape.extend(kernel.iter().chain(&size).copied());
-        let layout = columns.layout.reshape(&shape).ok_or_else(dense)?;
-        overlap(
-            s,
-            View { layout, ..columns },
-            &part(&result, at),
-            &slide.stride,
-            &slide.dilation,
-            &slide.padding,
-        )?;
+        let layout = columns.layout.reshape(&shape).ok_or_else(no_view)?;
+        let windows = View { layout, ..columns };
+        overlap(s, windows, &part(out, at), &slide.stride, &slide.dilation, &slide.padding)?;
     }
-    if wide != own { s.copy(&result, &out) } else { Ok(()) }
+    Ok(())
 }
 
 fn work(c: &Infer, out: &Types) -> Cost {

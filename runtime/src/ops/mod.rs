@@ -5,6 +5,7 @@ mod advanced;
 mod arithmetic;
 mod arrange;
 mod bags;
+mod batch;
 mod blas;
 mod bounds;
 mod channels;
@@ -17,6 +18,7 @@ mod distance;
 mod draw;
 mod einsum;
 mod extrema;
+mod fold;
 mod gates;
 mod index;
 mod join;
@@ -29,10 +31,12 @@ mod movement;
 mod normal;
 mod pairs;
 mod places;
+mod pooling;
 mod power;
 mod product;
 mod reduction;
 mod regression;
+mod resample;
 mod rules;
 mod running;
 mod scale;
@@ -51,6 +55,7 @@ pub use advanced::*;
 pub use arithmetic::*;
 pub use arrange::*;
 pub use bags::Bags;
+pub use batch::*;
 pub use blas::*;
 pub use bounds::*;
 pub use channels::*;
@@ -61,6 +66,7 @@ pub use diagonals::*;
 pub use distance::*;
 pub use draw::*;
 pub use extrema::*;
+pub use fold::*;
 pub use gates::*;
 pub use index::*;
 pub use join::*;
@@ -71,10 +77,12 @@ pub use movement::*;
 pub use normal::*;
 pub use pairs::*;
 pub use places::*;
+pub use pooling::*;
 pub use power::*;
 pub use product::*;
 pub use reduction::*;
 pub use regression::*;
+pub use resample::*;
 pub use running::*;
 pub use scale::*;
 pub use select::*;
@@ -116,6 +124,8 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     product::LIST,
     blas::LIST,
     convolution::LIST,
+    pooling::LIST,
+    fold::LIST,
     normal::LIST,
     scale::LIST,
     loss::LIST,

@@ -72,7 +72,8 @@ fn groups(arg: Arg, channels: usize) -> Result<usize> {
     let n = arg.int()?;
     match usize::try_from(n) {
         Ok(n) if n > 0 && channels.is_multiple_of(n) => Ok(n),
-        _ => Err(Error::value(format!("{channels} channels do not make {n} groups"))),
+        Ok(0) | Err(_) => Err(Error::value(format!("the number of groups must be positive, got {n}"))),
+        Ok(n) => Err(Error::shape(format!("{channels} channels do not make {n} groups"))),
     }
 }
 
@@ -245,7 +246,8 @@ ops! {
             }
         },
         errors: |e| {
-            e.case(ErrorKind::Value, [f32s(&[2, 4]), host(3i64)]);
+            e.case(ErrorKind::Shape, [f32s(&[2, 4]), host(3i64)]);
+            e.case(ErrorKind::Value, [f32s(&[2, 4]), host(0i64)]);
             e.case(ErrorKind::Shape, [f32s(&[4]), host(1i64)]);
             e.case(ErrorKind::Shape, [f32s(&[2, 4]), host(2i64), f32s(&[2])]);
             e.case(ErrorKind::DType, [i64s(&[2, 4]), host(2i64)]);

@@ -3,8 +3,8 @@
 
 use crate::error::Result;
 use crate::lower::{Steps, View};
-use kernels::Dims;
 use kernels::loops::BinaryOp;
+use kernels::{Dims, Scalar};
 use smallvec::smallvec;
 
 /// The view itself, or a copy in a frame of `padding` zeros around the last dimensions.
@@ -24,6 +24,29 @@ pub(super) fn framed(s: &mut Steps, x: View, padding: &[usize]) -> Result<View> 
         inside.layout = inside.layout.slice(lead + d, n, x.layout.shape[lead + d], 1);
     }
     s.copy(&x, &inside)?;
+    Ok(frame)
+}
+
+/// A copy with `before` and `after` more places of `value` along one dimension.
+pub(super) fn framed_with(
+    s: &mut Steps,
+    x: &View,
+    dim: usize,
+    before: usize,
+    after: usize,
+    value: Scalar,
+) -> Result<View> {
+    let mut shape = x.layout.shape.clone();
+    shape[dim] += before + after;
+    let frame = s.temp(x.dtype, &shape);
+    let n = x.layout.shape[dim];
+    for (start, count) in [(0, before), (before + n, after)] {
+        if count > 0 {
+            let part = View { layout: frame.layout.slice(dim, start, count, 1), ..frame.clone() };
+            super::create::fill(s, &part, value)?;
+        }
+    }
+    s.copy(x, &View { layout: frame.layout.slice(dim, before, n, 1), ..frame.clone() })?;
     Ok(frame)
 }
 
@@ -84,7 +107,7 @@ pub(super) fn overlap(
 }
 
 /// Adds element i along `dim` at i * stride + shift - padding, where that is inside.
-fn add_tap(
+pub(super) fn add_tap(
     s: &mut Steps,
     from: &View,
     into: &View,
