@@ -334,9 +334,9 @@ impl Recorded for Step<'_> {
             Rule::Op(op) => self.op_vjp(op, needs, cotangents),
             Rule::Call(call) => {
                 let (callable, sources) = &**call;
-                let (args, residuals) = self.call_operands(sources)?;
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = needs_of(&node.edges);
+                let (args, residuals) = self.call_operands(sources, &|arg| callable.reads(arg, kept))?;
                 callable.clone().vjp_for(&args, &residuals, cotangents, kept).map(|g| g.into_iter().collect())
             }
             Rule::Part(region) => region.part_gradient(&whole(cotangents)?).map(|g| smallvec![Some(g)]),
@@ -415,16 +415,22 @@ impl Step<'_> {
     }
 
     /// Arguments and residuals of a call.
-    fn call_operands(&self, sources: &[ResidualSource]) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+    fn call_operands(
+        &self,
+        sources: &[ResidualSource],
+        reads: &dyn Fn(usize) -> bool,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
         let node = &*self.node;
         let kept = node.kept();
         if kept.freed {
             return Err(freed_error(node.name(), node.origin));
         }
         let create_graph = self.walk.create_graph;
-        let open = |saved: &Kept, edge: &dyn Fn() -> Option<Edge>| match saved {
+        let open = |saved: &Kept, edge: &dyn Fn() -> Option<Edge>, read: &dyn Fn() -> bool| match saved {
             Kept::Tensor(saved) => {
-                if let Some(versions) = saved.overwritten() {
+                if let Some(versions) = saved.overwritten()
+                    && (create_graph || read())
+                {
                     return Err(saved.overwritten_error(node.name(), versions, node.origin));
                 }
                 let (tensor, same) = saved.open();
@@ -445,7 +451,7 @@ impl Step<'_> {
             .each()
             .iter()
             .enumerate()
-            .map(|(i, saved)| open(saved, &|| node.edges.get(i).cloned()))
+            .map(|(i, saved)| open(saved, &|| node.edges.get(i).cloned(), &|| reads(i)))
             .collect::<Result<Vec<_>>>()?;
         let residuals = kept
             .outputs
@@ -453,11 +459,12 @@ impl Step<'_> {
             .iter()
             .zip(sources)
             .map(|(saved, source)| {
-                open(saved, &|| match *source {
+                let edge = || match *source {
                     ResidualSource::Arg(i) => node.edges.get(i as usize).cloned(),
                     ResidualSource::Output(i) => Some(Edge::Node(self.node.clone(), i)),
                     ResidualSource::Inside => Some(hidden(node.origin)),
-                })
+                };
+                open(saved, &edge, &|| true)
             })
             .collect::<Result<Vec<_>>>()?;
         Ok((args, residuals))

@@ -31,6 +31,12 @@ pub trait Callable: Send + Sync {
         let _ = needs;
         self.run_with_residuals(args)
     }
+    /// Whether `vjp_for` reads the elements of argument `arg`, rather than residuals, when nothing records it. An argument
+    /// that is not read may be overwritten before.
+    fn reads(&self, arg: usize, needs: u64) -> bool {
+        let _ = (arg, needs);
+        true
+    }
     /// Like `vjp`, after `run_for_gradient` with the same `needs`.
     fn vjp_for(
         self: Arc<Self>,

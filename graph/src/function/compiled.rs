@@ -265,6 +265,12 @@ impl Callable for CompiledFunction {
         self.vjp_for(args, residuals, cotangents, u64::MAX)
     }
 
+    fn reads(&self, arg: usize, needs: u64) -> bool {
+        let wanted = self.wanted(needs);
+        let backward = self.gradient_graphs(&wanted, &self.floats()).map(|(_, backward)| backward);
+        backward.map_or(true, |graph| graph.use_counts()[graph.params()[arg].0 as usize] > 0)
+    }
+
     fn vjp_for(
         self: Arc<Self>,
         args: &[Tensor],

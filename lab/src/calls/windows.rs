@@ -1,6 +1,6 @@
 //! torch's calls of sliding windows: convolution, pooling, interpolation, and normalisation over channels.
 
-use super::{Call, Entry, Value, one};
+use super::{Call, Entry, Value, bind, one};
 use runtime::error::{Error, Result};
 use runtime::ops::{Pool, Running, Sliding, Target};
 use runtime::{Arg, Host, Scalar, Tensor};
@@ -136,6 +136,29 @@ fn adaptive_avg(c: &Call, n: usize) -> Result<Vec<Tensor>> {
     one(c.tensor("input")?.adaptive_avg_pool(&adaptive_size(c, n)?))
 }
 
+/// Windows as many as `output_size` says, or that part of the input's extents that `output_ratio` says.
+fn fractional(c: &Call, n: usize) -> Result<Vec<Tensor>> {
+    let x = c.tensor("input")?;
+    let spread = |list: Vec<i64>| if list.len() == 1 { vec![list[0]; n] } else { list };
+    let (kernel, ratio) = (spread(c.ints("kernel_size")?), numbers(c, "output_ratio")?);
+    let mut size = spread(c.ints("output_size")?);
+    if size.is_empty() && ratio.is_empty() {
+        return Err(Error::value("fractional_max_pool needs output_size or output_ratio"));
+    }
+    if size.is_empty() {
+        let own = &x.shape()[x.rank().saturating_sub(n)..];
+        let part = |d: usize| ratio[d % ratio.len()].unwrap_or(1.0);
+        size = own.iter().enumerate().map(|(d, &n)| (n as f64 * part(d)) as i64).collect();
+    }
+    if kernel.len() != n || size.len() != n {
+        return Err(Error::shape(format!(
+            "kernel_size {kernel:?} and output_size {size:?} are not {n} numbers"
+        )));
+    }
+    let (values, places) = x.fractional_max_pool(&kernel, &size, c.optional("_random_samples")?)?;
+    Ok(if c.flag("return_indices", false)? { vec![values, places] } else { vec![values] })
+}
+
 fn running<'a>(c: &Call<'a>) -> Result<Running<'a>> {
     Ok(Running {
         mean: c.optional("running_mean")?,
@@ -222,6 +245,7 @@ const AVG_POOL: &str = "input kernel_size stride padding ceil_mode count_include
 const AVG_POOL1D: &str = "input kernel_size stride padding ceil_mode count_include_pad";
 const LP_POOL: &str = "input norm_type kernel_size stride ceil_mode";
 const UNPOOL: &str = "input indices kernel_size stride padding output_size";
+const FRACTIONAL: &str = "input kernel_size output_size output_ratio return_indices _random_samples";
 const ADAPTIVE: &str = "input output_size";
 const ADAPTIVE_MAX: &str = "input output_size return_indices";
 const NATIVE_BATCH: &str = "input weight bias running_mean running_var training momentum eps";
@@ -259,6 +283,8 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.nn.functional.max_unpool1d", UNPOOL, |c| max_unpool(c, 1)),
     ("torch.nn.functional.max_unpool2d", UNPOOL, |c| max_unpool(c, 2)),
     ("torch.nn.functional.max_unpool3d", UNPOOL, |c| max_unpool(c, 3)),
+    ("torch.nn.functional.fractional_max_pool2d", FRACTIONAL, |c| fractional(c, 2)),
+    ("torch.nn.functional.fractional_max_pool3d", FRACTIONAL, |c| fractional(c, 3)),
     ("torch.nn.functional.adaptive_max_pool1d", ADAPTIVE_MAX, |c| adaptive_max(c, 1, false)),
     ("torch.nn.functional.adaptive_max_pool2d", ADAPTIVE_MAX, |c| adaptive_max(c, 2, false)),
     ("torch.nn.functional.adaptive_max_pool3d", ADAPTIVE_MAX, |c| adaptive_max(c, 3, false)),
@@ -288,6 +314,13 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         "input weight bias running_mean running_var use_input_stats momentum eps cudnn_enabled",
         instance_norm,
     ),
+    ("torch.native_layer_norm", "input normalized_shape weight bias eps", |c| {
+        let (shape, eps) = (c.ints("normalized_shape")?, c.float("eps", 1e-5)?);
+        let args = [Arg::Tensor(c.tensor("input")?), Arg::Ints(&shape), c.arg("weight")?, c.arg("bias")?];
+        let found = bind("layer_norm", &[&args[..], &[Arg::Float(eps)]].concat())?;
+        let own = found[0].dtype();
+        found.iter().map(|t| t.to(own)).collect()
+    }),
     ("torch.native_group_norm", "input weight bias N C HxW group eps", native_group_norm),
     ("torch.nn.functional.local_response_norm", "input size alpha beta k", |c| {
         let x = c.tensor("input")?;

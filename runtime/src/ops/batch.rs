@@ -2,8 +2,9 @@
 //! channel are what layer_norm knows already, so the statistics, the kernel and the gradients are its own.
 
 use super::convolution::batched;
+use super::pools::Pool;
 use super::rules::{float_only, ints};
-use super::{COPY, LAYER_NORM, Pool};
+use super::{COPY, LAYER_NORM};
 use crate::door::{bind, mutate};
 use crate::error::{Error, Origin, Result};
 use crate::tensor::Tensor;
@@ -46,11 +47,25 @@ fn scaled(mut y: Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Resu
     Ok(y)
 }
 
+/// What no elements become: themselves, with a history that gives vectors of channels a gradient of zeros.
+fn nothing(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<[Tensor; 3]> {
+    let mut y = x.copy()?;
+    for v in [weight, bias].into_iter().flatten() {
+        let sum = v.to(x.dtype())?.sum(&[], false)?;
+        y = y.add(&sum)?;
+    }
+    let none = Tensor::zeros(&[0], x.dtype(), x.device())?;
+    Ok([y, none.clone(), none])
+}
+
 /// Every vector of channels must have as many elements as there are channels.
 fn check(x: &Tensor, vectors: &[Option<&Tensor>]) -> Result<()> {
     float_only(x.dtype())?;
-    if x.rank() < 2 {
+    if x.rank() < 2 && x.numel() > 0 {
         return Err(Error::shape(format!("expected an input of rank 2 or more, got {:?}", x.shape())));
+    }
+    if x.rank() < 2 {
+        return Ok(());
     }
     let channels = x.shape()[1];
     match vectors.iter().flatten().find(|v| v.shape() != [channels]) {
@@ -77,6 +92,9 @@ impl Tensor {
         check(self, &[weight, bias, running.mean, running.variance]).map_err(explain)?;
         let own = self.dtype();
         let x = self.to(own.accumulator())?;
+        if self.numel() == 0 {
+            return nothing(self, weight, bias);
+        }
         if !training {
             let (Some(mean), Some(variance)) = (running.mean, running.variance) else {
                 let what = "running statistics are needed where the batch's own do not count";
@@ -138,7 +156,7 @@ impl Tensor {
             let [y, ..] = self.native_batch_norm(weight, bias, running, false, eps)?;
             return Ok(y);
         }
-        if self.shape()[2..].iter().product::<usize>() == 1 {
+        if self.rank() < 3 || self.shape()[2..].iter().product::<usize>() == 1 {
             let what = format!("{:?} has one element of each channel, which has no variance", self.shape());
             return Err(explain(Error::shape(what)));
         }
@@ -169,8 +187,11 @@ impl Tensor {
         let origin = Origin::caller();
         let explain = |e: Error| e.in_op("group_norm").at(origin);
         check(self, &[weight, bias]).map_err(explain)?;
+        if self.rank() < 2 {
+            return Err(explain(Error::shape(format!("{:?} has no channels", self.shape()))));
+        }
         let (batch, channels) = (self.shape()[0], self.shape()[1]);
-        let each = self.numel() / (batch * groups).max(1);
+        let each = channels / groups.max(1) * self.shape()[2..].iter().product::<usize>();
         if groups == 0 || !channels.is_multiple_of(groups) || each == 0 {
             let what = format!("{:?} does not fall into {groups} groups of channels", self.shape());
             return Err(explain(Error::shape(what)));

@@ -1,7 +1,7 @@
 //! Windows as columns and back (F.unfold and F.fold), and the largest elements put back in their places (F.max_unpool).
 
 use super::index::laid;
-use super::pooling::Pool;
+use super::pools::Pool;
 use super::rules::{chain, f32s, ints, one};
 use super::view::extent;
 use super::window::{framed, overlap, windows};
@@ -250,6 +250,25 @@ impl Tensor {
             std::iter::once(Arg::Tensor(&x)).chain(lists.iter().map(|l| Arg::Ints(l))).collect();
         let y = bind1(&COL2IM, &args)?;
         if single { y.squeeze(0) } else { Ok(y) }
+    }
+
+    /// Channels dealt out: the first of every one of `groups` groups, then the second of every group, and so on.
+    #[track_caller]
+    pub fn channel_shuffle(&self, groups: i64) -> Result<Tensor> {
+        let origin = Origin::caller();
+        let explain = |e: Error| e.in_op("channel_shuffle").at(origin);
+        if self.rank() < 3 {
+            let what = format!("expected an input of rank 3 or more, got {:?}", self.shape());
+            return Err(explain(Error::shape(what)));
+        }
+        if groups <= 0 {
+            return Err(explain(Error::value(format!("groups must be positive, got {groups}"))));
+        }
+        let channels = self.shape()[1] as i64;
+        if channels % groups != 0 {
+            return Err(explain(Error::shape(format!("{channels} channels do not make {groups} groups"))));
+        }
+        self.unflatten(1, &[groups, channels / groups])?.transpose(1, 2)?.flatten(1, 2)
     }
 
     /// Zeros with each element at its place in the last `n` dimensions laid out as one; what `max_pool` left out is zero.

@@ -1,12 +1,11 @@
-//! Pooling: the largest element, or the sum, of every window. Windows are products of their dimensions, so one dimension
+//! The ops of pooling: the largest element, or the sum, of every window. Windows are products of their dimensions, so one dimension
 //! is pooled at a time, the last one first; the first of equal elements in row-major order is found all the same.
 
 use super::rules::{chain, f32s, flag, ints};
 use super::view::extent;
 use super::window::{add_tap, framed_with};
-use crate::door::bind;
 use crate::door::bind1;
-use crate::error::{Error, ErrorKind, Origin, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Dim, Infer, TensorType, Types};
 use crate::lower::{Steps, View};
 use crate::samples::{SampleArg, Samples, host, tensor};
@@ -32,7 +31,7 @@ pub(super) struct Span {
 pub(super) type Spans = SmallVec<[Span; 3]>;
 
 /// One number for all `n` dimensions, or one for each.
-fn numbers(what: &str, list: &[i64], n: usize) -> Result<SmallVec<[i64; 6]>> {
+pub(super) fn numbers(what: &str, list: &[i64], n: usize) -> Result<SmallVec<[i64; 6]>> {
     match list.len() {
         1 => Ok(smallvec![list[0]; n]),
         given if given == n => Ok(SmallVec::from_slice(list)),
@@ -119,7 +118,7 @@ fn pooled(c: &Infer) -> Result<TensorType> {
 
 /// How the windows along a dimension lie.
 #[derive(Clone, Copy)]
-enum Cut {
+pub(super) enum Cut {
     /// By stride.
     Slide(Span),
     /// The n elements in so many windows of nearly equal length.
@@ -336,7 +335,10 @@ fn spread(c: &VjpContext, dims: usize) -> Result<Gradients> {
     Ok(smallvec![Some(added.reshape(&ints(&x))?)])
 }
 
-fn even_cuts<'a>(host: impl Fn(usize) -> Result<Arg<'a>>, dims: &[usize]) -> Result<SmallVec<[Cut; 3]>> {
+pub(super) fn even_cuts<'a>(
+    host: impl Fn(usize) -> Result<Arg<'a>>,
+    dims: &[usize],
+) -> Result<SmallVec<[Cut; 3]>> {
     let out = host(1)?.ints()?;
     if out.is_empty() || out.len() >= dims.len() {
         return Err(Error::shape(format!("output_size {:?} for {} dimensions", out.as_slice(), dims.len())));
@@ -559,182 +561,4 @@ ops! {
         },
         errors: |e| e.case(ErrorKind::Shape, operands(f32s(&[2, 3]), [&[3], &[2], &[1], &[1]], false).into_iter().chain([host(&[2i64, 7])])),
     }
-}
-
-/// How a pool's window slides; a list holds one number for each dimension, or one for all.
-#[derive(Clone, Copy, Debug)]
-pub struct Pool<'a> {
-    /// Extents of the window.
-    pub kernel: &'a [i64],
-    /// Places from one window to the next; empty for the kernel's extents.
-    pub stride: &'a [i64],
-    /// Places of the frame at either end.
-    pub padding: &'a [i64],
-    /// Places from one element of a window to the next.
-    pub dilation: &'a [i64],
-    /// Whether a window may reach over the frame's end.
-    pub ceil: bool,
-}
-
-impl Pool<'_> {
-    /// Windows of these extents side by side.
-    pub fn new(kernel: &[i64]) -> Pool<'_> {
-        Pool { kernel, stride: &[], padding: &[0], dilation: &[1], ceil: false }
-    }
-
-    fn spans(&self, dims: &[usize]) -> Result<Spans> {
-        spans(self.kernel, self.stride, self.padding, self.dilation, self.ceil, dims)
-    }
-
-    /// One number for each of `n` dimensions.
-    pub(super) fn spelled(&self, n: usize) -> Result<[SmallVec<[i64; 6]>; 4]> {
-        let stride = if self.stride.is_empty() { self.kernel } else { self.stride };
-        Ok([
-            numbers("kernel_size", self.kernel, n)?,
-            numbers("stride", stride, n)?,
-            numbers("padding", self.padding, n)?,
-            numbers("dilation", self.dilation, n)?,
-        ])
-    }
-}
-
-/// An input with channels and maybe a batch, of which the batch alone may be empty.
-fn check_input(x: &Tensor, n: usize) -> Result<()> {
-    let fits = x.rank() == n + 1 || x.rank() == n + 2;
-    let first = usize::from(x.rank() == n + 2);
-    match fits && x.shape()[first..].iter().all(|n| *n > 0) {
-        true => Ok(()),
-        false => Err(Error::shape(format!(
-            "expected an input of rank {} or {} that is empty in its batch at most, got {:?}",
-            n + 1,
-            n + 2,
-            x.shape()
-        ))),
-    }
-}
-
-impl Tensor {
-    /// The largest element of every window over the last `n` dimensions, and its place in them laid out as one.
-    #[track_caller]
-    pub fn max_pool(&self, n: usize, how: Pool) -> Result<(Tensor, Tensor)> {
-        let origin = Origin::caller();
-        let explain = |e: Error| e.in_op("max_pool").at(origin);
-        let lead = self.rank().saturating_sub(n);
-        how.spans(&self.shape()[lead..]).map_err(explain)?;
-        check_input(self, n).map_err(explain)?;
-        let [kernel, stride, padding, dilation] = how.spelled(n).map_err(explain)?;
-        let lists = [&kernel, &stride, &padding, &dilation].map(|l| Arg::Ints(l));
-        let args = [&[Arg::Tensor(self)], &lists[..], &[Arg::Bool(how.ceil)]].concat();
-        let mut found = bind(&MAX_POOL, &args, origin)?;
-        match (found.pop(), found.pop()) {
-            (Some(places), Some(values)) => Ok((values, places)),
-            _ => Err(Error::internal("max_pool has two outputs")),
-        }
-    }
-
-    /// The mean of every window over the last `n` dimensions. The frame's places count as elements where `count_padding`;
-    /// `divisor` stands for the number of elements where it is given.
-    #[track_caller]
-    pub fn avg_pool(&self, n: usize, how: Pool, count_padding: bool, divisor: Option<i64>) -> Result<Tensor> {
-        let origin = Origin::caller();
-        let explain = |e: Error| e.in_op("avg_pool").at(origin);
-        if divisor == Some(0) {
-            return Err(explain(Error::value("the divisor must not be zero")));
-        }
-        let lead = self.rank().saturating_sub(n);
-        let dims = &self.shape()[lead..];
-        let spans = how.spans(dims).map_err(explain)?;
-        check_input(self, n).map_err(explain)?;
-        if self.dtype() != DType::I64 {
-            super::rules::float_only(self.dtype()).map_err(explain)?;
-        }
-        let [kernel, stride, padding, dilation] = how.spelled(n).map_err(explain)?;
-        let own = self.dtype();
-        let x = self.to(own.accumulator())?;
-        let lists = [&kernel, &stride, &padding, &dilation].map(|l| Arg::Ints(l));
-        let sum = bind1(&SUM_POOL, &[&[Arg::Tensor(&x)], &lists[..], &[Arg::Bool(how.ceil)]].concat())?;
-        let counts = match divisor {
-            Some(n) => Tensor::full(&[], n, sum.dtype(), self.device())?,
-            None => counts(&spans, dims, count_padding)?.to(sum.dtype())?.to_device(self.device())?,
-        };
-        match own.is_float() {
-            true => sum.div(&counts)?.to(own),
-            false => sum.div_mode(&counts, Some("trunc")),
-        }
-    }
-
-    /// The largest elements of the last dimensions cut into `size` windows of nearly equal length, and their places.
-    #[track_caller]
-    pub fn adaptive_max_pool(&self, size: &[i64]) -> Result<(Tensor, Tensor)> {
-        let mut found = bind(&ADAPTIVE_MAX_POOL, &[Arg::Tensor(self), Arg::Ints(size)], Origin::caller())?;
-        match (found.pop(), found.pop()) {
-            (Some(places), Some(values)) => Ok((values, places)),
-            _ => Err(Error::internal("adaptive_max_pool has two outputs")),
-        }
-    }
-
-    /// The means of the last dimensions cut into `size` windows of nearly equal length.
-    #[track_caller]
-    pub fn adaptive_avg_pool(&self, size: &[i64]) -> Result<Tensor> {
-        let origin = Origin::caller();
-        let explain = |e: Error| e.in_op("adaptive_avg_pool").at(origin);
-        let own = self.dtype();
-        super::rules::float_only(own).map_err(explain)?;
-        let dims = self.shape();
-        even_cuts(|_| Ok(Arg::Ints(size)), dims).map_err(explain)?;
-        let lead = dims.len() - size.len();
-        let mut out = self.to(own.accumulator())?;
-        for (d, &count) in size.iter().enumerate() {
-            let (dim, n, count) = (lead + d, dims[lead + d], count as usize);
-            if n == 0 {
-                return Err(explain(Error::shape("no elements to pool").at_dim(dim as isize)));
-            }
-            out = even_means(&out, dim, n, count)?;
-        }
-        out.to(own)
-    }
-}
-
-/// The means of `count` windows of nearly equal length along `dim`.
-fn even_means(x: &Tensor, dim: usize, n: usize, count: usize) -> Result<Tensor> {
-    let mut shape = ints(x.shape());
-    if count > 0 && n.is_multiple_of(count) {
-        shape[dim] = count as i64;
-        shape.insert(dim + 1, (n / count) as i64);
-        return x.reshape(&shape)?.mean(&[dim as i64 + 1], false);
-    }
-    let taps = longest(n, count);
-    let ends = |o: usize| (o * n / count, ((o + 1) * n).div_ceil(count));
-    let windows = || (0..count).flat_map(|o| (0..taps).map(move |l| (o, l)));
-    let places: Vec<i64> = windows().map(|(o, l)| (ends(o).0 + l).min(n - 1) as i64).collect();
-    let beyond: Vec<bool> = windows().map(|(o, l)| ends(o).0 + l >= ends(o).1).collect();
-    let lengths: Vec<f64> = (0..count).map(|o| (ends(o).1 - ends(o).0) as f64).collect();
-    let device = x.device();
-    shape[dim] = count as i64;
-    shape.insert(dim + 1, taps as i64);
-    let mut over: Vec<usize> = vec![1; shape.len()];
-    over[dim..dim + 2].copy_from_slice(&[count, taps]);
-    let each =
-        x.index_select(dim as i64, &Tensor::from_slice(&places, &[places.len()])?.to_device(device)?)?;
-    let each =
-        each.reshape(&shape)?.masked_fill(&Tensor::from_slice(&beyond, &over)?.to_device(device)?, 0.0)?;
-    over.remove(dim + 1);
-    let lengths = Tensor::from_slice(&lengths, &over)?.to(x.dtype())?.to_device(device)?;
-    each.sum(&[dim as i64 + 1], false)?.div(&lengths)
-}
-
-/// Number of elements of every window.
-fn counts(spans: &[Span], dims: &[usize], padding: bool) -> Result<Tensor> {
-    let each = |span: &Span, n: usize, o: usize| {
-        let (start, frame) = ((o * span.stride) as i64 - span.padding as i64, span.padding as i64);
-        let n = n as i64;
-        let end = (start + span.kernel as i64).min(n + frame);
-        if padding { end - start } else { end.min(n) - start.max(0) }
-    };
-    let mut out = vec![1i64];
-    for (span, &n) in spans.iter().zip(dims) {
-        out = out.iter().flat_map(|&c| (0..span.places).map(move |o| c * each(span, n, o))).collect();
-    }
-    let shape: Vec<usize> = spans.iter().map(|s| s.places).collect();
-    Tensor::from_slice(&out, &shape)
 }

@@ -180,12 +180,13 @@ impl Tensor {
             float_only(own).map_err(explain)?;
         }
         if mode.starts_with("nearest") {
-            let mut out = self.clone();
+            // Halves go through f32, in which their gradients are added.
+            let mut out = if own.is_float() { self.to(own.accumulator())? } else { self.clone() };
             for d in 0..n {
                 let places = nearest(mode == "nearest-exact", dims[d], size[d] as usize, factors[d]);
                 out = chosen(&out, d + 2, &places)?;
             }
-            return Ok(out);
+            return out.to(own);
         }
         let wide = if own == DType::U8 { DType::F32 } else { own.accumulator() };
         let at = Positions { double: wide == DType::F64 };
@@ -240,13 +241,10 @@ impl Tensor {
         if !known {
             return Err(explain(Error::value(format!("no mode of rank {rank} is called '{mode}'"))));
         }
-        let own = self.dtype();
-        let wide = own.accumulator();
-        let (image, grid) = (self.to(wide)?, grid.to(wide)?);
         let dims = &self.shape()[2..];
         let (batch, channels) = (self.shape()[0], self.shape()[1]);
         let points: usize = grid.shape()[1..rank - 1].iter().product();
-        let flat = image.reshape(&ints(&[batch, channels, dims.iter().product()]))?;
+        let flat = self.reshape(&ints(&[batch, channels, dims.iter().product()]))?;
         let mut shape = ints(&[batch, channels]);
         shape.extend(grid.shape()[1..rank - 1].iter().map(|&n| n as i64));
         let reader = Reader { flat, dims, outside, corners, shape: ints(&[batch, 1, points]) };
@@ -257,7 +255,7 @@ impl Tensor {
                 let extent = dims[d] as f64;
                 match corners {
                     true => c.add(1.0)?.mul((extent - 1.0) / 2.0),
-                    false => c.add(1.0)?.mul(extent)?.sub(1.0)?.div(2.0),
+                    false => c.add(1.0)?.mul(extent / 2.0)?.sub(0.5),
                 }
             })
             .collect::<Result<Vec<_>>>()?;
@@ -268,7 +266,7 @@ impl Tensor {
                 reader.linear(&inside.collect::<Result<Vec<_>>>()?, mode == "nearest")?
             }
         };
-        found.reshape(&shape)?.to(own)
+        found.reshape(&shape)
     }
 }
 

@@ -85,6 +85,9 @@ fn infer_group_norm(c: &Infer) -> Result<Types> {
         0 | 1 => return Err(Error::shape(format!("{x} has no dimension of channels"))),
         _ => super::view::extent(x, 1)?,
     };
+    if channels == 0 || x.shape[2..].iter().any(|d| d.is(0)) {
+        return Err(Error::value(format!("{x} has channels without elements")));
+    }
     groups(c.host(1)?, channels)?;
     if let Some(d) = (1..x.rank()).find(|&d| x.shape[d].is(0)) {
         return Err(Error::shape(format!("{x} has nothing to normalise")).at_dim(d as isize));

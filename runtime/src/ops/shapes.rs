@@ -206,24 +206,6 @@ impl Tensor {
         self.reshape(&split)?.permute(&order)?.reshape(&joined)
     }
 
-    /// Channels dealt out: the first of every one of `groups` groups, then the second of every group, and so on.
-    #[track_caller]
-    pub fn channel_shuffle(&self, groups: i64) -> Result<Tensor> {
-        let explain = explain("channel_shuffle");
-        if self.rank() < 3 {
-            let what = format!("expected an input of rank 3 or more, got {:?}", self.shape());
-            return Err(explain(Error::shape(what)));
-        }
-        if groups <= 0 {
-            return Err(explain(Error::value(format!("groups must be positive, got {groups}"))));
-        }
-        let channels = self.shape()[1] as i64;
-        if channels % groups != 0 {
-            return Err(explain(Error::shape(format!("{channels} channels do not make {groups} groups"))));
-        }
-        self.unflatten(1, &[groups, channels / groups])?.transpose(1, 2)?.flatten(1, 2)
-    }
-
     /// Blocks of r x r pixels as channels; `pixel_shuffle` undone.
     #[track_caller]
     pub fn pixel_unshuffle(&self, r: usize) -> Result<Tensor> {
