@@ -35,6 +35,8 @@ def close(got, want, case):
 
 
 def check(case, stored):
+    if not case["call"].startswith("torch."):
+        return  # TensorFlow's own meaning
     tensors = dict(stored)
     for name in case.get("grads", {}):
         tensors[name] = tensors[name].clone().requires_grad_()

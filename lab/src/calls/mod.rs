@@ -9,6 +9,7 @@ mod functions;
 mod linear;
 mod operations;
 mod order;
+mod tensorflow;
 mod windows;
 
 use aliases::ALIASES;
@@ -31,6 +32,7 @@ const FAMILIES: &[&[Entry]] = &[
     functions::FUNCTIONS,
     linear::FUNCTIONS,
     order::FUNCTIONS,
+    tensorflow::FUNCTIONS,
     windows::FUNCTIONS,
 ];
 

@@ -9,6 +9,7 @@ mod batch;
 mod blas;
 mod bounds;
 mod channels;
+pub mod channels_last;
 mod combine;
 mod compare;
 mod convolution;
