@@ -15,6 +15,9 @@ fn like(t: &Tensor, seed: u64) -> Tensor {
 const CONSTANT: &[(&str, usize)] =
     &[("cross_entropy", 2), ("cross_entropy_backward", 3), ("nll_loss", 2), ("nll_loss_backward", 3)];
 
+/// Operands of which one triangle is read; their gradient is that of symmetric matrices (as in torch).
+const SYMMETRIC: &[&str] = &["linalg_cholesky_ex", "linalg_eigh"];
+
 /// The operands of a case and the places of the float tensors among its flattened tensors.
 struct Case {
     op: &'static OpDef,
@@ -38,12 +41,16 @@ impl Case {
         let mut next = leaves.iter();
         let mut swap =
             |t: &Tensor| if t.dtype() == DType::F64 { next.next().unwrap().clone() } else { t.clone() };
+        let halves = |t: Tensor| t.add(&t.transpose(-2, -1)?)?.mul(0.5);
         let made: Vec<Made> = self
             .made
             .iter()
             .enumerate()
             .map(|(i, m)| match m {
                 Made::Tensor(t) if CONSTANT.contains(&(self.op.name, i)) => Made::Tensor(t.clone()),
+                Made::Tensor(t) if SYMMETRIC.contains(&self.op.name) => {
+                    Made::Tensor(halves(swap(t)).unwrap())
+                }
                 Made::Tensor(t) => Made::Tensor(swap(t)),
                 Made::Tensors(list) => Made::Tensors(list.iter().map(&mut swap).collect()),
                 Made::Host(h) => Made::Host(h.clone()),

@@ -277,6 +277,7 @@ impl Executable {
             }
             Kernel::Strided(kernel, params, geometry) => Work::Loop(kernel, Space::Strided(geometry), params),
             Kernel::Gemm(gemm) => Work::Gemm(gemm),
+            Kernel::Routine(routine) => Work::Routine(routine),
         };
         // SAFETY: geometries were made from layouts inside these buffers, inputs were checked against the plan, and every
         // buffer that is live here has memory of the planned size.

@@ -1,8 +1,8 @@
 //! What the hardware does: element types, strided layouts, loop programs and the code that runs them.
 //!
-//! This crate knows no tensor, no gradient and no graph. Everything above it launches one of two things:
+//! This crate knows no tensor, no gradient and no graph. Everything above it launches one of three things:
 //! a loop program (`loops`), which covers every element-wise, reducing, gathering and row-wise computation,
-//! or a matrix product (`cpu::gemm`, `cuda::gemm`).
+//! a matrix product (`cpu::gemm`, `cuda::gemm`), or a routine (`routines`): an order or a factorisation.
 
 pub mod cpu;
 pub mod cuda;
@@ -10,6 +10,7 @@ pub mod dtype;
 pub mod layout;
 pub mod loops;
 pub mod philox;
+pub mod routines;
 pub mod shape;
 
 pub use dtype::{DType, Element, Scalar};

@@ -2,7 +2,7 @@
 
 use crate::alloc;
 use crate::blocks;
-use crate::device::{Device, DeviceId, Event, RawBuffer, Space, Work, index_error};
+use crate::device::{Device, DeviceId, Event, RawBuffer, Space, Work, index_error, routine_error};
 use crate::error::{Error, ErrorKind, Result};
 use kernels::cpu::threads;
 use std::any::Any;
@@ -78,6 +78,10 @@ impl Device for Cpu {
                 unsafe { gemm.run(pointers[0], pointers[1], pointers[2], bias, threads::global()) };
                 Ok(())
             }
+            // SAFETY: the caller's promise.
+            Work::Routine(routine) => unsafe {
+                routine.run(pointers, threads::global()).map_err(routine_error)
+            },
         }
     }
 

@@ -7,6 +7,7 @@ use kernels::Scalar;
 use kernels::cpu::gemm::{Gemm, MatrixGeometry};
 use kernels::cpu::loops::CompiledLoop;
 use kernels::loops::{Geometry, Program};
+use kernels::routines::{Failure, Routine};
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -133,6 +134,8 @@ pub enum Work<'a> {
     Loop(&'a LoopKernel, Space<'a>, &'a [Scalar]),
     /// A (batched) matrix product; pointers are a, b, c and, if it adds one, the bias.
     Gemm(&'a Gemm),
+    /// A routine; pointers are its operands.
+    Routine(&'a Routine),
 }
 
 impl Work<'_> {
@@ -169,6 +172,7 @@ impl Work<'_> {
                 .sum()
             }
             Work::Gemm(gemm) => gemm_bytes(gemm),
+            Work::Routine(routine) => routine.bytes(),
         }
     }
 }
@@ -257,4 +261,10 @@ pub unsafe fn launch_counted(
 #[cold]
 pub fn index_error(index: i64, extent: usize) -> Error {
     Error::new(ErrorKind::Index, format!("index {index} is out of range for a dimension of size {extent}"))
+}
+
+/// The error of a routine that has no result for the values that it was given.
+#[cold]
+pub fn routine_error(failure: Failure) -> Error {
+    Error::value(failure.to_string())
 }

@@ -7,6 +7,7 @@ use crate::table::{Lower, OpDef, ViewContext};
 use crate::value::Arg;
 use kernels::cpu::gemm::Gemm;
 use kernels::loops::{BufferRef, Composed, Geometry, Node, Program, Region};
+use kernels::routines::{Kind, Routine};
 use kernels::{DType, Dims, Layout, Scalar};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -147,6 +148,8 @@ pub enum Kernel {
     Loop(Arc<LoopKernel>, Geometry, SmallVec<[ParamSource; 2]>),
     /// A matrix product: a, b, c and, if it adds one, the bias.
     Gemm(Gemm),
+    /// A routine; the buffers are its operands.
+    Routine(Routine),
 }
 
 /// One kernel launch, its buffers still symbolic.
@@ -286,6 +289,43 @@ impl<'a> Steps<'a> {
         let at = |v: &View| (v.slot, v.layout.offset * v.dtype.size());
         let buffers = [at(a), at(b), at(c)].into_iter().chain(bias.map(at)).collect();
         self.lowered.steps.push(Step { kernel: Kernel::Gemm(gemm), buffers });
+    }
+
+    /// A routine of `batch` members with these extents. Operands that are not dense are copied: what is read to a dense
+    /// temporary before, what is written from one after.
+    pub fn routine(
+        &mut self,
+        kind: Kind,
+        dtype: DType,
+        batch: usize,
+        extents: &[usize],
+        operands: &[&View],
+    ) -> Result<()> {
+        let routine = Routine { kind, dtype, batch, extents: extents.into() };
+        let declared = routine.operands();
+        let fits = |(v, o): (&&View, &kernels::routines::Operand)| {
+            v.dtype == o.dtype && v.layout.numel() == o.elements * batch
+        };
+        if declared.len() != operands.len() || !operands.iter().zip(&declared).all(fits) {
+            return Err(Error::internal(format!("{routine} does not take {operands:?}")));
+        }
+        let mut buffers = SmallVec::new();
+        let mut after = Vec::new();
+        for (view, operand) in operands.iter().zip(&declared) {
+            let dense = match view.layout.is_contiguous() {
+                true => (*view).clone(),
+                false => self.temp(view.dtype, &view.layout.shape),
+            };
+            if dense.slot != view.slot {
+                match operand.writes {
+                    true => after.push((dense.clone(), *view)),
+                    false => self.copy(view, &dense)?,
+                }
+            }
+            buffers.push((dense.slot, dense.layout.offset * dense.dtype.size()));
+        }
+        self.lowered.steps.push(Step { kernel: Kernel::Routine(routine), buffers });
+        after.iter().try_for_each(|(from, to)| self.copy(from, to))
     }
 }
 

@@ -124,6 +124,7 @@ impl Device for Null {
         let kind = match work {
             Work::Loop(..) => "loop",
             Work::Gemm(_) => "gemm",
+            Work::Routine(routine) => routine.name(),
         };
         state.log.push(Request::Run(kind, pointers.iter().map(|&p| p as usize).collect()));
         Ok(())

@@ -370,6 +370,8 @@ unsafe fn launch_step(
         }
         // SAFETY: the caller's promise.
         Kernel::Gemm(gemm) => unsafe { device::launch(device, &Work::Gemm(gemm), pointers) },
+        // SAFETY: the caller's promise.
+        Kernel::Routine(routine) => unsafe { device::launch(device, &Work::Routine(routine), pointers) },
     }
 }
 

@@ -30,6 +30,8 @@ pub struct TensorSample {
     pub high: f64,
     /// Exact elements instead of drawn ones.
     pub exact: Option<Vec<Scalar>>,
+    /// Added to the diagonal of the matrices in the last two dimensions, so that they are well conditioned.
+    pub diagonal: f64,
 }
 
 impl TensorSample {
@@ -40,7 +42,13 @@ impl TensorSample {
             let draw = |i: usize| {
                 let unit =
                     |stream| philox::random_bits(seed as i64, 0, i as i64, stream) as f64 * 2f64.powi(-32);
-                let value = sample.low + (sample.high - sample.low) * (unit(0) + unit(1) * 2f64.powi(-32));
+                let mut value =
+                    sample.low + (sample.high - sample.low) * (unit(0) + unit(1) * 2f64.powi(-32));
+                if let (true, [.., rows, columns]) = (sample.diagonal != 0.0, sample.dims.as_slice())
+                    && i / columns % rows == i % columns
+                {
+                    value += sample.diagonal;
+                }
                 match sample.dtype {
                     DType::Bool => Scalar::Bool(value >= (sample.low + sample.high) / 2.0),
                     d if d.is_float() => Scalar::Float(value),
@@ -85,13 +93,33 @@ impl Samples {
 
 /// A tensor operand.
 pub fn tensor(dtype: DType, dims: &[usize], low: f64, high: f64) -> SampleArg {
-    SampleArg::Tensor(TensorSample { dtype, dims: Dims::from_slice(dims), low, high, exact: None })
+    SampleArg::Tensor(TensorSample {
+        dtype,
+        dims: Dims::from_slice(dims),
+        low,
+        high,
+        exact: None,
+        diagonal: 0.0,
+    })
+}
+
+/// Matrices with elements in [-1, 1) and `diagonal` more on the diagonal.
+pub fn matrices(dtype: DType, dims: &[usize], diagonal: f64) -> SampleArg {
+    let dims = Dims::from_slice(dims);
+    SampleArg::Tensor(TensorSample { dtype, dims, low: -1.0, high: 1.0, exact: None, diagonal })
 }
 
 /// A tensor operand with these elements.
 pub fn exact(dtype: DType, dims: &[usize], elements: &[impl Into<Scalar> + Copy]) -> SampleArg {
     let exact = Some(elements.iter().map(|&e| e.into()).collect());
-    SampleArg::Tensor(TensorSample { dtype, dims: Dims::from_slice(dims), low: 0.0, high: 0.0, exact })
+    SampleArg::Tensor(TensorSample {
+        dtype,
+        dims: Dims::from_slice(dims),
+        low: 0.0,
+        high: 0.0,
+        exact,
+        diagonal: 0.0,
+    })
 }
 
 /// A list operand out of tensor operands.

@@ -3,6 +3,7 @@
 
 use kernels::loops::Precision;
 use kernels::loops::reference::{self, Buffer};
+use kernels::routines::Routine;
 use kernels::{Layout, Scalar};
 use runtime::lower::{self, Kernel, LowerArg, Slot, Step};
 use runtime::samples::{Made, Samples, make};
@@ -70,6 +71,48 @@ fn multiply(
     }
 }
 
+/// Runs a routine in f64. What routines compute is checked by their own tests; here that steps hand them the right places.
+fn widened(routine: &Routine, step: &Step, index: impl Fn(Slot) -> usize, buffers: &mut [Buffer]) {
+    let wider = Routine { dtype: wide(routine.dtype), ..routine.clone() };
+    let operands: Vec<_> = routine.operands().into_iter().zip(wider.operands()).collect();
+    let places = || {
+        step.buffers.iter().zip(&operands).map(|(&(slot, at), (o, w))| (index(slot), at / o.dtype.size(), *w))
+    };
+    let mut memory: Vec<Vec<u64>> = places()
+        .map(|(buffer, start, w)| {
+            let count = w.elements * routine.batch;
+            let mut words = vec![0u64; (count * w.dtype.size()).div_ceil(8)];
+            if !w.writes {
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+                for (i, out) in bytes.chunks_exact_mut(w.dtype.size()).take(count).enumerate() {
+                    let value = buffers[buffer].get(start + i);
+                    match w.dtype {
+                        DType::F64 => out.copy_from_slice(&value.to_f64().to_ne_bytes()),
+                        d => out.copy_from_slice(&value.to_i64().to_ne_bytes()[..d.size()]),
+                    }
+                }
+            }
+            words
+        })
+        .collect();
+    let pointers: Vec<*mut u8> = memory.iter_mut().map(|m| m.as_mut_ptr().cast()).collect();
+    // SAFETY: each operand has memory of its own of its size, aligned to eight bytes.
+    unsafe { wider.run(&pointers, kernels::cpu::threads::global()).unwrap() };
+    for ((buffer, start, w), words) in places().zip(&memory).filter(|((.., w), _)| w.writes) {
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        for (i, at) in bytes.chunks_exact(w.dtype.size()).take(w.elements * routine.batch).enumerate() {
+            let value = match w.dtype {
+                DType::F64 => Scalar::Float(f64::from_ne_bytes(std::array::from_fn(|k| at[k]))),
+                DType::I32 => Scalar::Int(i32::from_ne_bytes(std::array::from_fn(|k| at[k])) as i64),
+                DType::I64 => Scalar::Int(i64::from_ne_bytes(std::array::from_fn(|k| at[k]))),
+                DType::Bool => Scalar::Bool(at[0] != 0),
+                _ => Scalar::Int(at[0] as i64),
+            };
+            buffers[buffer].set(start + i, value);
+        }
+    }
+}
+
 /// Runs an op's steps on the oracle; the outputs in row-major order.
 fn oracle(op: &OpDef, args: &[Arg], outputs: &[(DType, Layout)]) -> Vec<Vec<Scalar>> {
     let dense: Vec<Layout> =
@@ -100,6 +143,7 @@ fn oracle(op: &OpDef, args: &[Arg], outputs: &[(DType, Layout)]) -> Vec<Vec<Scal
             Some(match &step.kernel {
                 Kernel::Loop(kernel, ..) => kernel.program.accesses[at].dtype,
                 Kernel::Gemm(gemm) => gemm.dtype,
+                Kernel::Routine(routine) => routine.operands()[at].dtype,
             })
         };
         let dtype = lowered.steps.iter().find_map(named).unwrap();
@@ -133,6 +177,7 @@ fn oracle(op: &OpDef, args: &[Arg], outputs: &[(DType, Layout)]) -> Vec<Vec<Scal
                 );
                 buffers[places[2]] = c;
             }
+            Kernel::Routine(routine) => widened(routine, step, index, &mut buffers),
         }
     }
     (0..outputs.len()).map(|i| buffers[inputs.len() + i].scalars()).collect()

@@ -127,6 +127,7 @@ impl Draft {
                     Kernel::Strided(kernel, params, geometry)
                 }
                 lower::Kernel::Gemm(gemm) => Kernel::Gemm(gemm),
+                lower::Kernel::Routine(routine) => Kernel::Routine(routine),
             };
             let launch = Launch { kernel, pointers, at, bytes: 0, label: label.clone() };
             self.steps.push(Step::Launch(launch));

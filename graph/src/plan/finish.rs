@@ -161,17 +161,20 @@ fn copies_itself(launch: &Launch, root: &impl Fn(BufferId) -> BufferId) -> bool 
 fn direct(step: Step) -> Step {
     match step {
         Step::Launch(mut launch) => {
-            if let Kernel::Strided(kernel, params, geometry) = &launch.kernel {
-                launch.bytes = Work::Loop(kernel, Space::Strided(geometry), params).bytes();
-                if let Some((points, broadcast)) = even(kernel, geometry) {
-                    for (i, pointer) in launch.pointers.iter_mut().enumerate() {
-                        let size = kernel.program.accesses[i].dtype.size() as isize;
-                        pointer.1 += (geometry.accesses[i].offset * size) as usize;
+            match &launch.kernel {
+                Kernel::Strided(kernel, params, geometry) => {
+                    launch.bytes = Work::Loop(kernel, Space::Strided(geometry), params).bytes();
+                    if let Some((points, broadcast)) = even(kernel, geometry) {
+                        for (i, pointer) in launch.pointers.iter_mut().enumerate() {
+                            let size = kernel.program.accesses[i].dtype.size() as isize;
+                            pointer.1 += (geometry.accesses[i].offset * size) as usize;
+                        }
+                        launch.kernel = Kernel::Flat(kernel.clone(), params.clone(), points, broadcast);
                     }
-                    launch.kernel = Kernel::Flat(kernel.clone(), params.clone(), points, broadcast);
                 }
-            } else if let Kernel::Gemm(gemm) = &launch.kernel {
-                launch.bytes = Work::Gemm(gemm).bytes();
+                Kernel::Gemm(gemm) => launch.bytes = Work::Gemm(gemm).bytes(),
+                Kernel::Routine(routine) => launch.bytes = Work::Routine(routine).bytes(),
+                Kernel::Flat(..) => {}
             }
             Step::Launch(launch)
         }

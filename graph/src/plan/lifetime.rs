@@ -3,6 +3,7 @@
 
 use super::{BufferId, Kernel, Launch, Step};
 use kernels::loops::AccessKind;
+use smallvec::SmallVec;
 
 /// Calls `f` with every step, nested ones included, in order.
 pub(super) fn visit<'a>(steps: &'a [Step], f: &mut impl FnMut(&'a Step)) {
@@ -42,12 +43,17 @@ pub(super) struct Uses {
 
 /// Whether each pointer of a launch is written.
 pub(super) fn writes(launch: &Launch) -> impl Iterator<Item = bool> + '_ {
-    let program = match &launch.kernel {
-        Kernel::Flat(kernel, ..) | Kernel::Strided(kernel, ..) => Some(&kernel.program),
-        Kernel::Gemm(_) => None,
+    let operands = match &launch.kernel {
+        Kernel::Routine(routine) => routine.operands(),
+        Kernel::Flat(..) | Kernel::Strided(..) | Kernel::Gemm(_) => SmallVec::new(),
     };
-    (0..launch.pointers.len())
-        .map(move |i| program.map_or(i == 2, |p| p.accesses[i].kind == AccessKind::Write))
+    (0..launch.pointers.len()).map(move |i| match &launch.kernel {
+        Kernel::Flat(kernel, ..) | Kernel::Strided(kernel, ..) => {
+            kernel.program.accesses[i].kind == AccessKind::Write
+        }
+        Kernel::Gemm(_) => i == 2,
+        Kernel::Routine(_) => operands[i].writes,
+    })
 }
 
 /// Everything that steps use.

@@ -21,6 +21,7 @@ use crate::ir::{Graph, InputRole};
 use crate::options::{Memory, Options};
 use kernels::cpu::gemm::Gemm;
 use kernels::loops::Geometry;
+use kernels::routines::Routine;
 use kernels::{DType, Layout, Scalar};
 use runtime::DeviceId;
 use runtime::callable::Callable;
@@ -85,6 +86,8 @@ pub enum Kernel {
     Strided(Arc<LoopKernel>, SmallVec<[Scalar; 2]>, Geometry),
     /// A matrix product.
     Gemm(Gemm),
+    /// A routine.
+    Routine(Routine),
 }
 
 /// One kernel launch.

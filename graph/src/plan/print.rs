@@ -91,6 +91,7 @@ impl Plan {
             Kernel::Strided(_, _, g) if g.inner.is_empty() => format!("{:?}", g.outer.as_slice()),
             Kernel::Strided(_, _, g) => format!("{:?} x {:?}", g.outer.as_slice(), g.inner.as_slice()),
             Kernel::Gemm(g) => format!("[{}x{}x{}]", g.m, g.n, g.k),
+            Kernel::Routine(r) => format!("[{} of {:?}]", r.batch, r.extents.as_slice()),
         };
         writeln!(f, "{pad}{}: {} = {}{space}({})", launch.at, names(true), launch.label, names(false))
     }

@@ -99,7 +99,6 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("torch.matrix_exp", "torch.linalg.matrix_exp"),
     ("torch.orgqr", "torch.linalg.householder_product"),
     ("torch.chain_matmul", "torch.linalg.multi_dot"),
-    ("torch.pinverse", "torch.linalg.pinv"),
     ("torch.Tensor.__add__", "torch.add"),
     ("torch.Tensor.__sub__", "torch.sub"),
     ("torch.Tensor.__mul__", "torch.mul"),

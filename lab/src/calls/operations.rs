@@ -167,6 +167,9 @@ pub(super) const OPS: &[(&str, &str, &str)] = &[
     ("torch.addmv", "addmv", "input mat vec beta alpha"),
     ("torch.addr", "addr", "input vec1 vec2 beta alpha"),
     ("torch.baddbmm", "baddbmm", "input batch1 batch2 beta alpha"),
-    ("torch.linalg.vector_norm", "linalg_vector_norm", "x ord dim keepdim"),
     ("torch.Tensor.repeat", "repeat", "self *repeats"),
+    ("torch.topk", "topk", "input k dim largest sorted"),
+    ("torch.kthvalue", "kthvalue", "input k dim keepdim"),
+    ("torch.mode", "mode", "input dim keepdim"),
+    ("torch.nonzero_static", "nonzero_static", "input size fill_value"),
 ];

@@ -3,7 +3,7 @@
 //! `libraries` finds shared libraries before the first call into them (the bindings panic in a library that is not
 //! there). `context` holds one device's context and stream and turns status codes into errors; `memory` caches its
 //! memory; `compile` makes machine code and keeps it on disk; `loops` and `gemm`
-//! launch the two kinds of kernels, `cublaslt` speaks to the library of products.
+//! launch kernels made of text, `cublaslt` speaks to the library of products, `routines` runs routines on host copies.
 //! The kernels' text comes from `kernels::cuda`.
 
 mod cache;
@@ -14,6 +14,7 @@ mod gemm;
 mod libraries;
 mod loops;
 mod memory;
+mod routines;
 
 use crate::device::{Device, DeviceId, Event, RawBuffer, Work, index_error};
 use crate::error::{Error, ErrorKind, Result};
@@ -135,6 +136,7 @@ impl Device for Cuda {
         match work {
             Work::Loop(kernel, space, params) => self.run_loop(kernel, space, params, pointers),
             Work::Gemm(product) => self.run_product(product, pointers),
+            Work::Routine(routine) => self.run_routine(routine, pointers),
         }
     }
 

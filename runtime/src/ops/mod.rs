@@ -18,24 +18,31 @@ mod diagonals;
 mod distance;
 mod draw;
 mod einsum;
+mod equations;
 mod extrema;
 mod fold;
+mod factors;
+mod found;
 mod gates;
 mod index;
 mod join;
 mod likelihood;
 mod loss;
 mod margins;
+mod matrices;
 mod measures;
 mod moments;
 mod movement;
 mod normal;
+mod norms;
+mod order;
 mod pairs;
 mod places;
 mod pooling;
 mod pools;
 mod power;
 mod product;
+mod quantiles;
 mod reduction;
 mod regression;
 mod resample;
@@ -44,7 +51,9 @@ mod running;
 mod scale;
 mod select;
 mod shapes;
+mod solve;
 mod special;
+mod spectral;
 mod spreads;
 mod state;
 mod statistics;
@@ -69,6 +78,8 @@ pub use distance::*;
 pub use draw::*;
 pub use extrema::*;
 pub use fold::*;
+pub use factors::*;
+pub use found::*;
 pub use gates::*;
 pub use index::*;
 pub use join::*;
@@ -77,19 +88,24 @@ pub use loss::*;
 pub use moments::*;
 pub use movement::*;
 pub use normal::*;
+pub use norms::*;
+pub use order::*;
 pub use pairs::*;
 pub use places::*;
 pub use pooling::*;
 pub use pools::*;
 pub use power::*;
 pub use product::*;
+pub use quantiles::*;
 pub use reduction::*;
 pub use regression::*;
 pub use resample::*;
 pub use running::*;
 pub use scale::*;
 pub use select::*;
+pub use solve::*;
 pub use special::*;
+pub use spectral::*;
 pub use spreads::Spacing;
 pub(crate) use state::assign_now;
 pub use state::*;
@@ -116,6 +132,8 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     reduction::LIST,
     extrema::LIST,
     places::LIST,
+    order::LIST,
+    found::LIST,
     statistics::LIST,
     moments::LIST,
     running::LIST,
@@ -129,6 +147,9 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     convolution::LIST,
     pooling::LIST,
     fold::LIST,
+    factors::LIST,
+    solve::LIST,
+    spectral::LIST,
     normal::LIST,
     scale::LIST,
     loss::LIST,

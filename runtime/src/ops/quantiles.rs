@@ -1,0 +1,253 @@
+//! Tensor code on sorted elements: quantiles, membership, counts of values.
+
+use super::rules::ints;
+use crate::error::{Error, Result};
+use crate::infer::{InferArg, promote, wrap_dim};
+use crate::tensor::Tensor;
+use kernels::{DType, Scalar};
+
+/// Two tensors in their common type.
+fn together(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
+    let dtype = promote(&[a, b].map(|t| InferArg::Tensor(t.tensor_type())))?;
+    Ok((a.to(dtype)?, b.to(dtype)?))
+}
+
+/// The bins of a histogram.
+#[derive(Clone, Copy)]
+pub enum Bins<'a> {
+    /// So many bins of one width between two ends; the data's own ends where they are equal.
+    Even(i64, f64, f64),
+    /// The edges of the bins.
+    Edges(&'a Tensor),
+}
+
+impl Tensor {
+    /// The values below which a part `q` of the elements lies, along `dim` or of all elements; `q` holds numbers in [0, 1],
+    /// and its dimension comes first. Between two elements `how` decides: "linear", "lower", "higher", "midpoint",
+    /// "nearest". NaN wherever there is one, unless they are skipped.
+    #[track_caller]
+    pub fn quantile(
+        &self,
+        q: &Tensor,
+        dim: Option<i64>,
+        keepdim: bool,
+        how: &str,
+        skip_nan: bool,
+    ) -> Result<Tensor> {
+        if !matches!(how, "linear" | "lower" | "higher" | "midpoint" | "nearest") {
+            return Err(Error::value(format!(
+                "interpolation must be linear, lower, higher, midpoint or nearest, got '{how}'"
+            )));
+        }
+        if self.numel() == 0 {
+            return Err(Error::shape("an empty tensor has no quantiles"));
+        }
+        if !matches!(self.dtype(), DType::F32 | DType::F64) || q.dtype() != self.dtype() {
+            return Err(Error::dtype(format!(
+                "quantiles take float32 or float64, and q of the same type; got {} and {}",
+                self.dtype(),
+                q.dtype()
+            )));
+        }
+        if q.rank() > 1 {
+            return Err(Error::shape(format!("q must have at most one dimension, got {q:?}")));
+        }
+        let rank = self.rank();
+        let (rows, kept): (Tensor, Vec<usize>) = match dim {
+            None => (self.reshape(&[-1])?, vec![1; rank]),
+            Some(d) => {
+                let at = wrap_dim(d, rank)?;
+                let mut kept = self.shape().to_vec();
+                if rank > 0 {
+                    kept[at] = 1;
+                }
+                (if rank > 0 { self.movedim(&[d], &[-1])? } else { self.reshape(&[1])? }, kept)
+            }
+        };
+        let sorted = rows.sort(-1, false)?.0;
+        let places = rows.quantile_places(q, skip_nan)?;
+        let mut index = sorted.shape().to_vec();
+        let last = index.len() - 1;
+        index[last] = q.numel();
+        let at = |place: &Tensor| sorted.gather(-1, &place.to(DType::I64)?.expand(&index)?);
+        let low = places.floor()?;
+        let found = match how {
+            "lower" => at(&low)?,
+            "higher" => at(&places.ceil()?)?,
+            "nearest" => at(&places.round()?)?,
+            _ => {
+                let weight = match how {
+                    "midpoint" => places.full_like(0.5, None)?,
+                    _ => places.sub(&low)?,
+                };
+                at(&low)?.lerp(&at(&places.ceil()?)?, &weight.expand(&index)?)?
+            }
+        };
+        let found = match skip_nan {
+            true => found,
+            false => found.masked_fill(&rows.isnan()?.any(&[-1], true)?.expand(&index)?, f64::NAN)?,
+        };
+        // [.., q] to [q, ..], with the dimension that was reduced as asked for.
+        let front = found.movedim(&[-1], &[0])?;
+        let mut dims = if q.rank() == 1 { vec![q.numel()] } else { Vec::new() };
+        match (keepdim, dim) {
+            (true, _) => dims.extend(kept),
+            (false, None) => {}
+            (false, Some(_)) => dims.extend(&rows.shape()[..last]),
+        }
+        front.reshape(&ints(&dims))
+    }
+
+    /// The places in sorted rows, not whole numbers, of the quantiles.
+    fn quantile_places(&self, q: &Tensor, skip_nan: bool) -> Result<Tensor> {
+        let q = q.reshape(&[-1])?;
+        if !skip_nan {
+            let n = self.shape()[self.rank() - 1] as f64;
+            // A row with a NaN is NaN whatever its place.
+            return q.mul(n - 1.0);
+        }
+        let count = self.isnan()?.logical_not()?.sum(&[-1], true)?.to(self.dtype())?;
+        q.mul(&count.sub(1.0)?)?.clamp(0.0, None::<f64>)
+    }
+
+    /// Whether each element is among the `tests`.
+    #[track_caller]
+    pub fn isin(&self, tests: &Tensor, invert: bool) -> Result<Tensor> {
+        let (elements, tests) = together(&self.detach()?, &tests.detach()?)?;
+        let found = if tests.numel() == 0 {
+            elements.zeros_like(Some(DType::Bool))?
+        } else {
+            let sorted = tests.reshape(&[-1])?.sort(0, false)?.0;
+            let last = sorted.numel() as i64 - 1;
+            let place = sorted.searchsorted(&elements, false)?.clamp(None::<i64>, last)?;
+            sorted.take(&place)?.eq(&elements)?
+        };
+        if invert { found.logical_not() } else { Ok(found) }
+    }
+
+    /// How often each number from 0 on occurs among these, or the sum of the weights there; at least `least` numbers. The
+    /// host reads the greatest number, since it decides the result's shape.
+    #[track_caller]
+    pub fn bincount(&self, weights: Option<&Tensor>, least: i64) -> Result<Tensor> {
+        if self.dtype().is_float() || self.dtype() == DType::Bool {
+            return Err(Error::dtype(format!("counted numbers must be integers, got {}", self.dtype())));
+        }
+        if self.rank() != 1 {
+            return Err(Error::shape(format!("expected one dimension, got {self:?}")));
+        }
+        if least < 0 {
+            return Err(Error::value(format!("the least number of bins must not be negative, got {least}")));
+        }
+        if let Some(w) = weights
+            && w.shape() != self.shape()
+        {
+            return Err(Error::shape(format!("weights {w:?} do not fit {self:?}")));
+        }
+        let (lowest, highest) = match self.numel() {
+            0 => (0, -1),
+            _ => (self.amin(&[], false)?.item()?.to_i64(), self.amax(&[], false)?.item()?.to_i64()),
+        };
+        if lowest < 0 {
+            return Err(Error::value(format!("counted numbers must not be negative, got {lowest}")));
+        }
+        let bins = (highest + 1).max(least) as usize;
+        let weights = match weights {
+            None => self.ones_like(Some(DType::I64))?,
+            Some(w) if w.dtype() == DType::F32 => w.clone(),
+            Some(w) => w.to(DType::F64)?,
+        };
+        let zeros = Tensor::zeros(&[bins], weights.dtype(), self.device())?;
+        zeros.scatter_add(0, &self.to(DType::I64)?, &weights)
+    }
+
+    /// How many elements lie in each of `bins` equal parts of [low, high]; of the data's own range where both are equal.
+    #[track_caller]
+    pub fn histc(&self, bins: i64, low: f64, high: f64) -> Result<Tensor> {
+        if self.dtype() == DType::Bool {
+            return Err(Error::dtype("a histogram of bool is not defined"));
+        }
+        let x = self.detach()?.reshape(&[-1])?;
+        let (low, high) = x.histogram_range(bins, low, high)?;
+        let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let values = if x.dtype().is_float() { x.to(wide)? } else { x.to(DType::F64)? };
+        let inside = values.ge(low)?.logical_and(&values.le(high)?)?;
+        let place = values.sub(low)?.mul(bins)?.div(high - low)?.floor()?.clamp(0.0, bins as f64 - 1.0)?;
+        let place = inside.select_where(&place, 0.0)?.to(DType::I64)?;
+        // Whole numbers in a wide type: a half counts to 2048 only.
+        let zeros = Tensor::zeros(&[bins as usize], DType::I64, x.device())?;
+        zeros.scatter_add(0, &place, &inside.to(DType::I64)?)?.to(x.dtype())
+    }
+
+    /// The ends of a histogram: as they are given, or the least and greatest element.
+    fn histogram_range(&self, bins: i64, low: f64, high: f64) -> Result<(f64, f64)> {
+        if bins < 1 {
+            return Err(Error::value(format!("the number of bins must be positive, got {bins}")));
+        }
+        if low > high || !low.is_finite() || !high.is_finite() {
+            return Err(Error::value(format!("[{low}, {high}] is not a finite range")));
+        }
+        let (low, high) = match low == high && self.numel() > 0 {
+            true => {
+                let (a, b) = self.aminmax(None, false)?;
+                (a.item()?.to_f64(), b.item()?.to_f64())
+            }
+            false => (low, high),
+        };
+        if !low.is_finite() || !high.is_finite() {
+            return Err(Error::value(format!("the data's range [{low}, {high}] is not finite")));
+        }
+        Ok(if low == high { (low - 1.0, high + 1.0) } else { (low, high) })
+    }
+
+    /// A histogram and the edges of its bins: counts or sums of weights, where `density` divided by their sum and by the
+    /// widths of the bins.
+    #[track_caller]
+    pub fn histogram(&self, bins: Bins, weight: Option<&Tensor>, density: bool) -> Result<(Tensor, Tensor)> {
+        let dtype = self.dtype();
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return Err(Error::dtype(format!("a histogram takes float32 or float64, got {dtype}")));
+        }
+        if let Some(w) = weight
+            && (w.dtype() != dtype || w.shape() != self.shape())
+        {
+            return Err(Error::shape(format!("weights {w:?} do not fit {self:?}")));
+        }
+        let x = self.detach()?.reshape(&[-1])?;
+        let edges = match bins {
+            Bins::Edges(edges) => {
+                if edges.dtype() != dtype {
+                    return Err(Error::dtype(format!("edges of {} for elements of {dtype}", edges.dtype())));
+                }
+                if edges.rank() != 1 || edges.numel() < 1 {
+                    return Err(Error::shape(format!("edges must have one dimension, got {edges:?}")));
+                }
+                edges.clone()
+            }
+            Bins::Even(n, low, high) => {
+                let (low, high) = x.histogram_range(n, low, high)?;
+                Tensor::linspace(low, high, n as usize + 1, dtype, x.device())?
+            }
+        };
+        let n = edges.numel() - 1;
+        let last = edges.select(0, n as i64)?;
+        let after = edges.searchsorted(&x, true)?.sub(1i64)?;
+        // The last bin has both its ends.
+        let place = x.eq(&last)?.select_where(n as i64 - 1, &after)?;
+        let inside = place.ge(0i64)?.logical_and(&place.lt(n as i64)?)?;
+        let weights = match weight {
+            Some(w) => w.detach()?.reshape(&[-1])?,
+            None => x.ones_like(None)?,
+        };
+        let zeros = Tensor::zeros(&[n], dtype, x.device())?;
+        let counts = zeros.scatter_add(
+            0,
+            &inside.select_where(&place, 0i64)?,
+            &inside.select_where(&weights, Scalar::Int(0).to_f64())?,
+        )?;
+        let counts = match density {
+            true => counts.div(&counts.sum(&[], false)?)?.div(&edges.diff(1, 0)?)?,
+            false => counts,
+        };
+        Ok((counts, edges))
+    }
+}
