@@ -108,7 +108,7 @@ fn run(files: &[PathBuf], modes: &[&Mode], skips: &[Skip], whole: bool) -> bool 
                         case.id,
                         mode.name,
                         outcome.status.word(),
-                        outcome.message
+                        outcome.message.lines().next().unwrap_or_default()
                     )),
                 }
             }

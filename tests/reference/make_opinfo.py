@@ -58,7 +58,7 @@ OUT_OF_SCOPE_PREFIXES = {
     "signal.": PROTOTYPE,
 }
 # Names that are not found as torch.NAME with the same meaning.
-CALLS = {"max_pool2d_with_indices_backward": None, "T": "torch.t", "H": "torch.Tensor.adjoint", "mT": "torch.adjoint", "mH": "torch.adjoint"}
+CALLS = {"max_pool2d_with_indices_backward": None, "zero_": None, "T": "torch.t", "H": "torch.Tensor.adjoint", "mT": "torch.adjoint", "mH": "torch.adjoint"}
 
 
 # Entries whose own function takes the arguments in another order than the public one.

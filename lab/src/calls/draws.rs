@@ -50,6 +50,51 @@ fn bounds(c: &Call) -> Result<(i64, i64)> {
     Ok(c.optional_int("high")?.map_or((0, low), |high| (low, high)))
 }
 
+/// Categories drawn by their weights: with replacement by the place of a number among the running sums; without, those
+/// whose exponential waiting times are shortest (Efraimidis and Spirakis 2006).
+fn multinomial(c: &Call) -> Result<Vec<Tensor>> {
+    let (p, n, again) = (c.tensor("input")?, c.int("num_samples", 1)?, c.flag("replacement", false)?);
+    if !p.dtype().is_float() {
+        return Err(Error::dtype(format!("weights must be floats, got {}", p.dtype())));
+    }
+    let Some(&categories) = p.shape().last().filter(|_| p.rank() <= 2) else {
+        return Err(Error::shape(format!("weights are a vector or rows of a matrix, got {:?}", p.shape())));
+    };
+    if n <= 0 {
+        return Err(Error::value(format!("{n} samples")));
+    }
+    if categories == 0 || (!again && n as usize > categories) {
+        let what = format!("{n} samples without replacement from {categories} categories");
+        return Err(Error::value(what));
+    }
+    if p.traced().is_none() {
+        let rows = p.to_f64_vec()?;
+        let bad = rows.iter().find(|w| !w.is_finite() || **w < 0.0);
+        if let Some(w) = bad {
+            return Err(Error::value(format!("a weight must be finite and not negative, got {w}")));
+        }
+        if rows.chunks(categories).any(|row| row.iter().sum::<f64>() <= 0.0) {
+            return Err(Error::value("the weights of a row sum to 0"));
+        }
+        if !again && rows.chunks(categories).any(|row| row.iter().filter(|w| **w > 0.0).count() < n as usize)
+        {
+            return Err(Error::value(format!("a row has fewer than {n} weights above 0")));
+        }
+    }
+    let p = p.to(DType::F64)?;
+    if !again {
+        let waits = Tensor::rand(p.shape(), DType::F64, p.device())?.neg()?.log1p()?.neg()?.div(&p)?;
+        return one(waits.topk(n, -1, false)?.1.detach());
+    }
+    let mut shape = p.shape().to_vec();
+    shape[p.rank() - 1] = n as usize;
+    let sums = p.cumsum(-1)?;
+    let drawn =
+        Tensor::rand(&shape, DType::F64, p.device())?.mul(&sums.narrow(-1, categories as i64 - 1, 1)?)?;
+    let below = sums.unsqueeze(-2)?.le(&drawn.unsqueeze(-1)?)?.to(DType::I64)?.sum(&[-1], false)?;
+    one(below.clamp(0i64, categories as i64 - 1))
+}
+
 pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.nn.functional.rrelu", "input lower upper training", rrelu),
     ("torch.nn.functional.dropout1d", "input p training", |c| dropped(c, true, false)),
@@ -57,6 +102,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.nn.functional.dropout3d", "input p training", |c| dropped(c, true, false)),
     ("torch.nn.functional.alpha_dropout", "input p training", |c| dropped(c, false, true)),
     ("torch.nn.functional.feature_alpha_dropout", "input p training", |c| dropped(c, true, true)),
+    ("torch.multinomial", "input num_samples replacement", multinomial),
     ("torch.bernoulli", "input p", |c| {
         let x = c.tensor("input")?;
         let drawn = Tensor::rand(x.shape(), DType::F32, x.device())?;

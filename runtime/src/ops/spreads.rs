@@ -83,7 +83,8 @@ impl Tensor {
                 let what = format!("{name} of shape {:?} for {n} observations", w.shape());
                 return Err(explain(Error::shape(what)));
             }
-            if w.lt(0i64)?.any(&[], false)?.item()?.to_f64() != 0.0 {
+            // A traced weight has no values to look at.
+            if w.traced().is_none() && w.lt(0i64)?.any(&[], false)?.item()?.to_f64() != 0.0 {
                 return Err(explain(Error::value(format!("{name} must not be negative"))));
             }
         }
