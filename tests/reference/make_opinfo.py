@@ -384,16 +384,24 @@ class Writer:
 
 # The word for an error, by the first fragment that PyTorch's message has.
 KINDS = [
-    ("value", ("invalid combination of arguments", "must be tensor, not", "doesn't apply to", "to be greater than or equal")),
-    ("shape", ("non-zero size", "numel() == 0", "cannot be converted to scalar", "same numel", "must be 2-d", "zero-dim input",
-               "expected a matrix", "greater than 0, got 0")),
-    ("value", ("identical", "multiple times", "can be inferred", "must align", "rotation dims", "number of steps", "lambda must be", "spacing argument",
-               "divisible", "should contain the same number", "appears", "spacing to be unspecified")),
-    ("index", ("out of range", "out of bounds", "exceeds dimension size", "cannot be applied to a 0-dim", "total dims >= 2",
-               "length must be non-negative", "input must be >=", "sizes.size()")),
-    ("dtype", ("dtype", "scalar type", "not implemented for", "floating point", "boolean", "integral", "type promotion",
-               "on a bool tensor")),
-    ("shape", ("shape", "size", "dimension", "broadcast", "-d ", "1d", "2d", "3d", "length", "dims", "number of channels")),
+    ("dtype", ("should be type", "should be the same")),
+    ("value", (
+        "greater than 0, got 0", "must be greater than zero", "cannot sample", "invalid combination of arguments",
+        "must be tensor, not", "doesn't apply to", "to be greater than or equal")),
+    ("shape", (
+        "non-zero size", "numel() == 0", "cannot be converted to scalar", "same numel", "1 or 2 dim", "must be 2-d",
+        "zero-dim input", "expected a matrix", "4d or 5d")),
+    ("value", (
+        "identical", "multiple times", "can be inferred", "must align", "rotation dims", "number of steps", "divisible",
+        "lambda must be", "spacing argument", "should contain the same number", "appears", "spacing to be unspecified")),
+    ("index", (
+        "out of range", "out of bounds", "exceeds dimension size", "cannot be applied to a 0-dim", "total dims >= 2",
+        "length must be non-negative", "input must be >=", "sizes.size()")),
+    ("dtype", (
+        "dtype", "scalar type", "not implemented for", "floating point", "boolean", "integral", "type promotion",
+        "on a bool tensor")),
+    ("shape", (
+        "shape", "size", "dimension", "broadcast", "-d ", "1d", "2d", "3d", "length", "dims", "number of channels")),
 ]
 
 

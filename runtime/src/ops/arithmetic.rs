@@ -130,13 +130,21 @@ pub(crate) fn unbroadcast(c: &VjpContext, i: usize, gradient: Tensor) -> Result<
     gradient.sum_to_size(&ty.constant_dims()?)?.to(ty.dtype)
 }
 
+/// The cotangent; in float32 where it is narrower and will be summed, so that the terms of the sum are not rounded.
+fn summable(c: &VjpContext) -> Result<Tensor> {
+    let dy = c.dy()?;
+    let repeated = |i: usize| c.input_type(i).is_ok_and(|t| t.dims().is_none_or(|d| d[..] != *dy.shape()));
+    let narrow = matches!(dy.dtype(), DType::F16 | DType::BF16);
+    if narrow && (0..c.args.len()).any(repeated) { dy.to(DType::F32) } else { Ok(dy.clone()) }
+}
+
 /// The gradients of a two-operand op, each computed only if wanted and only for tensor operands.
 pub(crate) fn binary_gradients(
     c: &VjpContext,
     left: impl FnOnce(&Tensor) -> Result<Tensor>,
     right: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Gradients> {
-    let dy = c.dy()?;
+    let dy = &summable(c)?;
     let mut out = Gradients::new();
     let mut at = 0;
     if c.is_tensor(0) {

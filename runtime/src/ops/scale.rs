@@ -73,7 +73,7 @@ fn groups(arg: Arg, channels: usize) -> Result<usize> {
     match usize::try_from(n) {
         Ok(n) if n > 0 && channels.is_multiple_of(n) => Ok(n),
         Ok(0) | Err(_) => Err(Error::value(format!("the number of groups must be positive, got {n}"))),
-        Ok(n) => Err(Error::shape(format!("{channels} channels do not make {n} groups"))),
+        Ok(n) => Err(Error::value(format!("{channels} channels do not make {n} groups"))),
     }
 }
 

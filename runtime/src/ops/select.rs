@@ -1,7 +1,7 @@
 //! Choosing and blending: where, clamp, masked_fill, addcmul, addcdiv, lerp.
 
 use super::arithmetic::{infer_broadcast_as, unbroadcast};
-use super::rules::{Formula, f32s, finish, float_only, i64s, wanted, wide};
+use super::rules::{Formula, f32s, finish, float_only, i64s, in_float32, wanted, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Infer, InferArg, Types, promote};
@@ -301,7 +301,7 @@ ops! {
     /// self + value * tensor1 * tensor2.
     ADDCMUL = "addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor" {
         infer: |c| infer_broadcast_as(c, promote(&c.args[..3.min(c.args.len())])?),
-        vjp: Vjp::Rule(Saves::inputs(6), |c| {
+        vjp: Vjp::Rule(Saves::inputs(6), |c| in_float32(c, |c| {
             let dy = c.dy()?;
             let scaled = |other: usize| times_value(c, dy.mul(c.input(other)?)?);
             let mut out = Gradients::new();
@@ -309,7 +309,7 @@ ops! {
             out.push(wanted(c, 1, || unbroadcast(c, 1, scaled(2)?))?);
             out.push(wanted(c, 2, || unbroadcast(c, 2, scaled(1)?))?);
             Ok(out)
-        }),
+        })),
         effect: Effect::Pure,
         cost: cost::per_output::<3>,
         lower: Lower::Map(|l| lower_added(l, BinaryOp::Mul)),
@@ -333,7 +333,7 @@ ops! {
             float_only(dtype)?;
             infer_broadcast_as(c, dtype)
         },
-        vjp: Vjp::Rule(Saves::inputs(6), |c| {
+        vjp: Vjp::Rule(Saves::inputs(6), |c| in_float32(c, |c| {
             let dy = c.dy()?;
             let mut out = Gradients::new();
             out.push(wanted(c, 0, || unbroadcast(c, 0, dy.clone()))?);
@@ -343,7 +343,7 @@ ops! {
                 unbroadcast(c, 2, times_value(c, dy.mul(&slope)?)?)
             })?);
             Ok(out)
-        }),
+        })),
         effect: Effect::Pure,
         cost: cost::per_output::<3>,
         lower: Lower::Map(|l| lower_added(l, BinaryOp::Div)),

@@ -4,8 +4,8 @@
 //! Each formula is chosen so that it neither cancels near 0 nor overflows before its value does.
 
 use super::rules::{
-    Formula, chain, i64s, lower_formula, lower_unary, methods, no_numbers, same_float, to_bool, to_float,
-    unary_samples,
+    Formula, chain, i64s, in_float32, lower_formula, lower_unary, methods, no_numbers, same_float, to_bool,
+    to_float, unary_samples,
 };
 use super::unary::{lower_test, types, unary};
 use crate::error::{ErrorKind, Result};
@@ -230,9 +230,9 @@ unary! {
             let other = opposite(f, x);
             f.atan2(other, x)
         })
-        => Vjp::Rule(Saves::INPUTS, |c| chain(c, |dy| {
+        => Vjp::Rule(Saves::INPUTS, |c| in_float32(c, |c| chain(c, |dy| {
             dy.mul(&c.input(0)?.square()?.neg()?.add(1.0)?.rsqrt()?)?.neg()
-        }));
+        })));
     /// Hyperbolic sine.
     SINH sinh "sinh(Tensor self) -> Tensor" to_float 30 (numbers: -3.0, 3.0) no_numbers
         |l| lower_formula(l, sinh)

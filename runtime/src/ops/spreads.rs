@@ -76,6 +76,9 @@ impl Tensor {
         let n = rows.shape()[1];
         for (name, weights) in [("fweights", fweights), ("aweights", aweights)] {
             let Some(w) = weights else { continue };
+            if w.rank() > 1 {
+                return Err(explain(Error::shape(format!("{name} must be a vector, got {:?}", w.shape()))));
+            }
             if w.dtype().is_float() != (name == "aweights") {
                 return Err(explain(Error::dtype(format!("{name} cannot be {}", w.dtype()))));
             }
@@ -119,6 +122,9 @@ impl Tensor {
     /// Correlations of the rows of a matrix.
     #[track_caller]
     pub fn corrcoef(&self) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+            return self.to(DType::F32)?.corrcoef()?.to(self.dtype());
+        }
         let spread = self.cov(1, None, None)?;
         if spread.rank() == 0 {
             return spread.div(&spread);
