@@ -243,3 +243,33 @@ fn captured_parameters_get_gradients() {
     .expect("a write");
     assert_eq!(f.call(&[x]).expect("it runs")[0].item().expect("one").to_f64(), 19.0);
 }
+
+#[test]
+fn a_routine_succeeds_and_fails_alike_in_eager_and_planned_code() {
+    let good = Tensor::from_slice(&[2.0f32, 1.0, 1.0, 2.0], &[2, 2]).expect("four elements");
+    let bad = Tensor::from_slice(&[1.0f32, 2.0, 2.0, 1.0], &[2, 2]).expect("four elements");
+    let factor = |a: &[Tensor]| {
+        let (sorted, places) = a[0].linalg_cholesky(false)?.sort(-1, true)?;
+        Ok(vec![sorted, places])
+    };
+    let f = trace("factor", std::slice::from_ref(&good), TraceOptions::default(), factor).expect("it traces");
+    let planned = f.call(std::slice::from_ref(&good)).expect("it runs");
+    let eager = factor(std::slice::from_ref(&good)).expect("it runs");
+    assert!(planned.iter().zip(&eager).all(|(a, b)| bits(a) == bits(b)));
+    let wanted = factor(std::slice::from_ref(&bad)).expect_err("not positive definite");
+    let found = f.call(&[bad]).expect_err("not positive definite");
+    assert_eq!((found.kind(), found.message()), (wanted.kind(), wanted.message()));
+    assert_eq!(found.kind(), runtime::ErrorKind::Value);
+}
+
+#[test]
+fn a_shape_that_depends_on_values_cannot_be_staged() {
+    let x = Tensor::from_slice(&[2.0f32, 0.0, 1.0], &[3]).expect("three elements");
+    assert_eq!(x.nonzero().expect("it runs eagerly").shape(), [2, 1]);
+    let f = function("nonzero", Options::default(), |a| Ok(vec![a[0].tensor()?.nonzero()?]));
+    let error = f.call(&[Argument::from(&x)]).expect_err("the count is not known");
+    assert_eq!(error.kind(), runtime::ErrorKind::Trace, "{error}");
+    let f = function("static", Options::default(), |a| Ok(vec![a[0].tensor()?.nonzero_static(2, -1)?]));
+    let found = f.call(&[Argument::from(&x)]).expect("its size is known").remove(0);
+    assert_eq!(found.to_vec::<i64>().expect("in memory"), [0, 2]);
+}

@@ -18,6 +18,9 @@ const CONSTANT: &[(&str, usize)] =
 /// Operands of which one triangle is read; their gradient is that of symmetric matrices (as in torch).
 const SYMMETRIC: &[&str] = &["linalg_cholesky_ex", "linalg_eigh"];
 
+/// Operands of which the lower triangle is read, though their gradient is that of the whole product.
+const LOWER: &[(&str, usize)] = &[("cholesky_solve", 1)];
+
 /// The operands of a case and the places of the float tensors among its flattened tensors.
 struct Case {
     op: &'static OpDef,
@@ -48,6 +51,9 @@ impl Case {
             .enumerate()
             .map(|(i, m)| match m {
                 Made::Tensor(t) if CONSTANT.contains(&(self.op.name, i)) => Made::Tensor(t.clone()),
+                Made::Tensor(t) if LOWER.contains(&(self.op.name, i)) => {
+                    Made::Tensor(swap(t).tril(0).unwrap())
+                }
                 Made::Tensor(t) if SYMMETRIC.contains(&self.op.name) => {
                     Made::Tensor(halves(swap(t)).unwrap())
                 }

@@ -7,7 +7,7 @@ use kernels::Scalar;
 use kernels::cpu::gemm::{Gemm, MatrixGeometry};
 use kernels::cpu::loops::CompiledLoop;
 use kernels::loops::{Geometry, Program};
-use kernels::routines::{Failure, Routine};
+use kernels::routines::{Failure, Reason, Routine};
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -266,5 +266,10 @@ pub fn index_error(index: i64, extent: usize) -> Error {
 /// The error of a routine that has no result for the values that it was given.
 #[cold]
 pub fn routine_error(failure: Failure) -> Error {
-    Error::value(failure.to_string())
+    match failure.reason {
+        Reason::OutOfRange(place, extent) => index_error(place, extent),
+        Reason::NotPositiveDefinite(_) | Reason::Singular(_) | Reason::NotFinite | Reason::NoConvergence => {
+            Error::value(failure.to_string())
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod keys;
 mod linear;
 mod member;
 mod order;
+mod reduce;
 
 use crate::cpu::threads::Pool;
 use crate::dtype::DType;
@@ -53,6 +54,13 @@ pub enum Kind {
     Nonzero {
         /// What stands where there are no more.
         fill: i64,
+    },
+    /// [n, k]: x[n], places[k], source[k] -> out[n]. The source reduced into what the places name.
+    ScatterReduce {
+        /// How.
+        reduction: Reduction,
+        /// What stands in a place that is named takes part.
+        include_self: bool,
     },
     /// [n]: A[n, n] -> factor[n, n], code. A = L L^T (or U^T U); reads one triangle.
     Cholesky {
@@ -112,6 +120,21 @@ pub enum Kind {
     Exponential,
 }
 
+/// How numbers become one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// Their product.
+    Prod,
+    /// Their mean; of integers rounded down.
+    Mean,
+    /// The largest; NaN if there is one.
+    Max,
+    /// The smallest; NaN if there is one.
+    Min,
+}
+
 /// One operand of a launch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Operand {
@@ -147,6 +170,8 @@ pub enum Reason {
     NotFinite,
     /// The iteration ended without a result.
     NoConvergence,
+    /// A place that is not in [0, extent).
+    OutOfRange(i64, usize),
 }
 
 /// A routine that failed in a member of its batch; the first one, whoever ran it.
@@ -171,6 +196,9 @@ impl fmt::Display for Failure {
             }
             Reason::NotFinite => write!(f, "matrix {} of the batch holds an infinity or a NaN", self.member),
             Reason::NoConvergence => write!(f, "matrix {} of the batch: no convergence", self.member),
+            Reason::OutOfRange(place, extent) => {
+                write!(f, "place {place} is out of range for a dimension of size {extent}")
+            }
         }
     }
 }
@@ -196,6 +224,7 @@ impl Routine {
             Kind::Search { .. } => "search",
             Kind::SortRows => "sort_rows",
             Kind::Nonzero { .. } => "nonzero",
+            Kind::ScatterReduce { .. } => "scatter_reduce",
             Kind::Cholesky { .. } => "cholesky",
             Kind::Triangular { .. } => "triangular",
             Kind::Lu { .. } => "lu",
@@ -227,6 +256,9 @@ impl Routine {
             Kind::Nonzero { .. } => {
                 let rest = &self.extents[1.min(self.extents.len())..];
                 smallvec![reads(d, rest.iter().product()), places(n(0) * rest.len())]
+            }
+            Kind::ScatterReduce { .. } => {
+                smallvec![reads(d, n(0)), reads(DType::I64, n(1)), reads(d, n(1)), writes(d, n(0))]
             }
             Kind::Cholesky { .. } | Kind::Inverse { .. } => {
                 smallvec![reads(d, n(0) * n(0)), writes(d, n(0) * n(0)), codes(1)]
@@ -306,6 +338,9 @@ impl Routine {
             Kind::SortRows => order::sort_rows(member, n(0), n(1)),
             Kind::Nonzero { fill } => {
                 order::nonzero(member, &self.extents[1.min(self.extents.len())..], fill)
+            }
+            Kind::ScatterReduce { reduction, include_self } => {
+                return reduce::scatter(member, reduction, include_self);
             }
             Kind::Cholesky { upper, check } => return linear::cholesky(member, n(0), upper, check),
             Kind::Triangular { upper, unit } => linear::triangular(member, n(0), n(1), upper, unit),

@@ -66,6 +66,7 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("torch.pairwise_distance", "torch.nn.functional.pairwise_distance"),
     ("torch.embedding_bag", "torch.nn.functional.embedding_bag"),
     ("torch.view_copy", "torch.Tensor.view"),
+    ("torch.as_strided_copy", "torch.as_strided"),
     ("torch.expand_copy", "torch.Tensor.expand"),
     ("torch.permute_copy", "torch.permute"),
     ("torch.transpose_copy", "torch.transpose"),

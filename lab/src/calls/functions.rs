@@ -2,7 +2,7 @@
 
 use super::{Call, Entry, Value, bind, one};
 use runtime::error::{Error, Result};
-use runtime::{Arg, DType, DeviceId, Host, Scalar, Tensor};
+use runtime::{Arg, DType, DeviceId, Host, Tensor};
 
 fn extents(c: &Call) -> Result<Vec<usize>> {
     Ok(c.arg("size")?.extents()?.to_vec())
@@ -19,46 +19,6 @@ fn spread(c: &Call, op: &str) -> Result<Vec<Tensor>> {
         (_, correction) => correction,
     };
     bind(op, &[Arg::Tensor(c.tensor("input")?), dim, correction, c.arg("keepdim")?])
-}
-
-fn index_one(x: &Tensor, dim: &mut i64, index: &Value) -> Result<Tensor> {
-    match index {
-        Value::Host(Host::Scalar(Scalar::Int(i))) => x.select(*dim, *i),
-        Value::Host(Host::None) => {
-            *dim += 1;
-            x.unsqueeze(*dim - 1)
-        }
-        Value::Slice([start, stop, step]) => {
-            *dim += 1;
-            x.slice(*dim - 1, *start, *stop, step.unwrap_or(1))
-        }
-        other => Err(Error::value(format!("unsupported index {other:?}"))),
-    }
-}
-
-fn getitem(c: &Call) -> Result<Vec<Tensor>> {
-    let mut x = c.tensor("self")?.clone();
-    let mut dim = 0;
-    if let Some(Value::List(list)) = c.values.get("index").copied()
-        && list.iter().any(|v| matches!(v, Value::Tensor(_)))
-    {
-        return one(x.index(&c.tensors("index")?));
-    }
-    match c.values.get("index").copied() {
-        Some(Value::List(list)) => {
-            for index in list {
-                x = index_one(&x, &mut dim, index)?;
-            }
-        }
-        Some(Value::Host(Host::Ints(list))) => {
-            for &i in list {
-                x = x.select(dim, i)?;
-            }
-        }
-        Some(index) => x = index_one(&x, &mut dim, index)?,
-        None => return Err(Error::value("the index is missing")),
-    }
-    Ok(vec![x])
 }
 
 fn squeeze(c: &Call) -> Result<Vec<Tensor>> {
@@ -115,7 +75,6 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(c.tensor("input")?.narrow(c.int("dim", 0)?, c.int("start", 0)?, c.int("length", 0)?))
     }),
     ("torch.Tensor.contiguous", "self", |c| one(c.tensor("self")?.contiguous())),
-    ("torch.Tensor.__getitem__", "self index", getitem),
     ("torch.cat", "tensors dim", |c| one(Tensor::cat(&c.tensors("tensors")?, c.int("dim", 0)?))),
     ("torch.stack", "tensors dim", |c| one(Tensor::stack(&c.tensors("tensors")?, c.int("dim", 0)?))),
     ("torch.split", "tensor split_size_or_sections dim", split),
@@ -295,10 +254,6 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let whole =
             if parts.len() > 1 && x.rank() > 0 && n > 0 { Tensor::cat(&parts, dim)? } else { x.clone() };
         one(whole.diff(n, dim))
-    }),
-    ("torch.index_put", "input indices values accumulate", |c| {
-        let (indices, values) = (c.tensors("indices")?, c.tensor("values")?);
-        one(c.tensor("input")?.index_put(&indices, values, c.flag("accumulate", false)?))
     }),
     ("torch.take_along_dim", "input indices dim", |c| {
         let dim = c.arg("dim")?;

@@ -158,7 +158,12 @@ fn lstsq(c: &Call) -> Result<Vec<Tensor>> {
     let (x, rank) = a.linalg_lstsq(b, tolerances)?;
     let (m, n) = (a.size(-2)?, a.size(-1)?);
     let none = |dtype| Tensor::zeros(&[0], dtype, a.device());
-    let full = m > n && (driver == "gels" || rank.eq(n as i64)?.all(&[], false)?.item()?.to_bool());
+    // What torch returns for the drivers of LAPACK that it calls.
+    let full = match driver {
+        "gelsy" => false,
+        "gels" => m > n,
+        _ => m > n && rank.eq(n as i64)?.all(&[], false)?.item()?.to_bool(),
+    };
     let residuals = match full {
         true => {
             let (x, b) = (if x.rank() < a.rank() { x.unsqueeze(-1)? } else { x.clone() }, b.clone());

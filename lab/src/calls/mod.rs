@@ -9,6 +9,7 @@ mod functions;
 mod linear;
 mod operations;
 mod order;
+mod places;
 mod tensorflow;
 mod windows;
 
@@ -33,6 +34,7 @@ const FAMILIES: &[&[Entry]] = &[
     linear::FUNCTIONS,
     order::FUNCTIONS,
     tensorflow::FUNCTIONS,
+    places::FUNCTIONS,
     windows::FUNCTIONS,
 ];
 

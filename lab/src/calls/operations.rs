@@ -93,7 +93,6 @@ pub(super) const OPS: &[(&str, &str, &str)] = &[
         "input target weight pos_weight reduction",
     ),
     ("torch.gather", "gather", "input dim index"),
-    ("torch.scatter", "scatter", "input dim index src"),
     ("torch.scatter_add", "scatter_add", "input dim index src"),
     ("torch.index_select", "index_select", "input dim index"),
     ("torch.index_add", "index_add", "input dim index source alpha"),

@@ -388,7 +388,7 @@ ops! {
         errors: |e| {
             e.case(ErrorKind::Index, [f32s(&[3]), host(0i64), at(&[1], &[3]), host(1.0)]);
             e.case(ErrorKind::DType, [i64s(&[3]), host(0i64), at(&[1], &[0]), host(1.5)]);
-            e.case(ErrorKind::Value, [f32s(&[3]), host(0i64), at(&[1], &[0]), f32s(&[1])]);
+            e.case(ErrorKind::Shape, [f32s(&[3]), host(0i64), at(&[1], &[0]), f32s(&[1])]);
         },
     }
     /// For each class a new last dimension of zeros with a one in the class's place, i64.

@@ -2,8 +2,10 @@
 
 use super::matrices::one_batch;
 use super::rules::ints;
+use crate::door::bind1;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use crate::value::Arg;
 use kernels::DType;
 
 /// The extents of the matrices of a tensor that has at least two dimensions.
@@ -53,10 +55,8 @@ impl Tensor {
     /// The solution of A X = B, where this is B and `factor` is A's Cholesky factor.
     #[track_caller]
     pub fn cholesky_solve(&self, factor: &Tensor, upper: bool) -> Result<Tensor> {
-        side_of(factor)?;
-        let lower = if upper { factor.mt()? } else { factor.clone() };
-        let half = lower.linalg_solve_triangular(self, false, true, false)?;
-        lower.mt()?.linalg_solve_triangular(&half, true, true, false)
+        let (b, factor) = one_batch(self, factor)?;
+        bind1(&super::CHOLESKY_SOLVE, &[Arg::Tensor(&b), Arg::Tensor(&factor), Arg::Bool(upper)])
     }
 
     /// The inverse of a matrix whose Cholesky factor this is.

@@ -34,7 +34,7 @@ pub(super) fn at_least_one(mut v: View) -> View {
 }
 
 /// The extents of `index` must not exceed those of `of` apart from `dim`.
-fn within(index: &TensorType, of: &TensorType, dim: Option<usize>) -> Result<()> {
+pub(super) fn within(index: &TensorType, of: &TensorType, dim: Option<usize>) -> Result<()> {
     let fits = |d: usize| match (index.shape[d].known(), of.shape[d].known()) {
         (Some(a), Some(b)) => a <= b || Some(d) == dim,
         _ => true,
@@ -60,7 +60,7 @@ fn infer_gather(c: &Infer) -> Result<Types> {
 }
 
 /// A view cut to the index's extents apart from `dim`.
-fn cut(v: &View, index: &View, dim: usize) -> View {
+pub(super) fn cut(v: &View, index: &View, dim: usize) -> View {
     let mut out = v.clone();
     for (d, &n) in index.layout.shape.iter().enumerate() {
         if d != dim {

@@ -24,7 +24,9 @@ mod factors;
 mod fold;
 mod found;
 mod gates;
+mod gathering;
 mod index;
+mod indexing;
 mod join;
 mod likelihood;
 mod loss;
@@ -45,6 +47,7 @@ mod product;
 mod quantiles;
 mod reduction;
 mod regression;
+mod replace;
 mod resample;
 mod rules;
 mod running;
@@ -81,7 +84,9 @@ pub use factors::*;
 pub use fold::*;
 pub use found::*;
 pub use gates::*;
+pub use gathering::*;
 pub use index::*;
+pub use indexing::*;
 pub use join::*;
 pub use likelihood::*;
 pub use loss::*;
@@ -99,6 +104,7 @@ pub use product::*;
 pub use quantiles::*;
 pub use reduction::*;
 pub use regression::*;
+pub use replace::*;
 pub use resample::*;
 pub use running::*;
 pub use scale::*;
@@ -157,6 +163,8 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     regression::LIST,
     likelihood::LIST,
     index::LIST,
+    gathering::LIST,
+    replace::LIST,
     advanced::LIST,
     draw::LIST,
     create::LIST,

@@ -68,11 +68,6 @@ impl Tensor {
         Ok(self.linalg_eigh(uplo)?.0)
     }
 
-    /// Symmetric matrices with the elements of the lower triangle.
-    fn lower_symmetric(&self) -> Result<Tensor> {
-        self.tril(0)?.add(&self.tril(-1)?.mt()?)
-    }
-
     /// A norm of the matrices in two dimensions.
     #[track_caller]
     pub fn linalg_matrix_norm(&self, ord: MatrixNorm, dims: [i64; 2], keepdim: bool) -> Result<Tensor> {
@@ -140,8 +135,7 @@ impl Tensor {
         if self.numel() == 0 {
             return self.mt()?.copy();
         }
-        let a = if hermitian { self.lower_symmetric()? } else { self.clone() };
-        a.linalg_pinv_with(&absolute, &relative)
+        self.linalg_pinv_with(&absolute, &relative, hermitian)
     }
 
     /// The condition of matrices: the product of a norm of each and of its inverse, infinite where it is singular.
@@ -186,9 +180,7 @@ impl Tensor {
     /// The powers 0 to n - 1 of each element, in a new last dimension.
     #[track_caller]
     pub fn linalg_vander(&self, n: Option<i64>) -> Result<Tensor> {
-        let Some(&last) = self.shape().last() else {
-            return Err(Error::shape("powers are laid out beside a dimension; got a tensor of rank 0"));
-        };
+        let Some(&last) = self.shape().last() else { return self.reshape(&[1])?.linalg_vander(n) };
         let n = n.unwrap_or(last as i64);
         if n < 1 {
             return Err(Error::value(format!("the number of powers must be positive, got {n}")));

@@ -167,7 +167,7 @@ impl Tensor {
             return Err(Error::dtype("a histogram of bool is not defined"));
         }
         let x = self.detach()?.reshape(&[-1])?;
-        let (low, high) = x.histogram_range(bins, low, high)?;
+        let (low, high) = x.histogram_range(bins, low, high, 1.0)?;
         let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let values = if x.dtype().is_float() { x.to(wide)? } else { x.to(DType::F64)? };
         let inside = values.ge(low)?.logical_and(&values.le(high)?)?;
@@ -178,8 +178,8 @@ impl Tensor {
         zeros.scatter_add(0, &place, &inside.to(DType::I64)?)?.to(x.dtype())
     }
 
-    /// The ends of a histogram: as they are given, or the least and greatest element.
-    fn histogram_range(&self, bins: i64, low: f64, high: f64) -> Result<(f64, f64)> {
+    /// The ends of a histogram: as they are given, or the least and greatest element; `apart` from one that is both.
+    fn histogram_range(&self, bins: i64, low: f64, high: f64, apart: f64) -> Result<(f64, f64)> {
         if bins < 1 {
             return Err(Error::value(format!("the number of bins must be positive, got {bins}")));
         }
@@ -196,7 +196,7 @@ impl Tensor {
         if !low.is_finite() || !high.is_finite() {
             return Err(Error::value(format!("the data's range [{low}, {high}] is not finite")));
         }
-        Ok(if low == high { (low - 1.0, high + 1.0) } else { (low, high) })
+        Ok(if low == high { (low - apart, high + apart) } else { (low, high) })
     }
 
     /// A histogram and the edges of its bins: counts or sums of weights, where `density` divided by their sum and by the
@@ -224,7 +224,9 @@ impl Tensor {
                 edges.clone()
             }
             Bins::Even(n, low, high) => {
-                let (low, high) = x.histogram_range(n, low, high)?;
+                // Of nothing torch makes bins of [0, 1].
+                let high = if low == high && x.numel() == 0 { low + 1.0 } else { high };
+                let (low, high) = x.histogram_range(n, low, high, 0.5)?;
                 Tensor::linspace(low, high, n as usize + 1, dtype, x.device())?
             }
         };

@@ -132,6 +132,28 @@ fn through_determinant(c: &VjpContext, d: &Tensor) -> Result<Tensor> {
     Ok(nudged.mt()?.linalg_solve_ex(&diagonal, true, false)?.0)
 }
 
+/// B, factor, upper: the solution by two substitutions.
+fn lower_cholesky_solve(s: &mut Steps) -> Result<()> {
+    let (b, l, out, upper) = (s.input(0)?, s.input(1)?, s.output(0), flag(s.host(2)?)?);
+    let l = if upper { turned(&l) } else { l };
+    let (_, n, k) = extents(&b);
+    let half = s.temp(b.dtype, &b.layout.shape);
+    factor(s, Kind::Triangular { upper: false, unit: false }, &[n, k], &[&l, &b, &half])?;
+    factor(s, Kind::Triangular { upper: true, unit: false }, &[n, k], &[&turned(&l), &half, &out])
+}
+
+/// The factor's gradient is that of A = L L^T, also above the diagonal (as in torch).
+fn cholesky_solve_gradients(c: &VjpContext) -> Result<Gradients> {
+    let (l, x, dy, upper) = (c.input(1)?, c.output(0)?, c.dy()?, flag(c.host(2)?)?);
+    let d_rhs = dy.cholesky_solve(l, upper)?;
+    let of_factor = wanted(c, 1, || {
+        let half = d_rhs.matmul(&x.mt()?)?;
+        let of_product = half.add(&half.mt()?)?;
+        if upper { l.matmul(&of_product)?.neg() } else { of_product.matmul(l)?.neg() }
+    })?;
+    Ok(smallvec![Some(d_rhs), of_factor])
+}
+
 fn infer_det(c: &Infer) -> Result<Types> {
     let (t, _) = square(c, 0)?;
     Ok(smallvec![TensorType { dtype: t.dtype, shape: batch_of(t, &[]) }])
@@ -200,6 +222,37 @@ ops! {
         errors: |e| {
             system_errors(e);
             e.case(ErrorKind::Value, [exact(DType::F32, &[2, 2], &[1i64, 2, 2, 4]), f32s(&[2, 1]), host(true), host(true)]);
+        },
+    }
+    /// The solution X of A X = B for the Cholesky factor of A, of the same batch.
+    CHOLESKY_SOLVE = "cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor" {
+        infer: |c| {
+            let (b, (l, n)) = (matrix(c, 0)?, square(c, 1)?);
+            same_batch(b, l)?;
+            match sides(b).0 == n {
+                true => Ok(smallvec![b.clone()]),
+                false => Err(Error::shape(format!("{l} and {b} are no system of equations"))),
+            }
+        },
+        vjp: Vjp::Rule(Saves { inputs: 2, ..Saves::OUTPUT }, cholesky_solve_gradients),
+        effect: Effect::Pure,
+        cost: cost::per_output::<16>,
+        lower: Lower::Steps(lower_cholesky_solve),
+        samples: |s| {
+            let d = s.dtype;
+            if factorised(d) {
+                s.case([tensor(d, &[3, 2], -1.0, 1.0), matrices(d, &[3, 3], 3.0)]);
+                s.case([tensor(d, &[2, 4, 1], -1.0, 1.0), matrices(d, &[2, 4, 4], 3.0)]);
+            }
+            // Finite differences would see the triangle that is not read.
+            if d == DType::F32 {
+                s.case([tensor(d, &[3, 2], -1.0, 1.0), matrices(d, &[3, 3], 3.0), host(true)]);
+            }
+        },
+        errors: |e| {
+            e.case(ErrorKind::Shape, [f32s(&[2, 3]), f32s(&[3, 3])]);
+            e.case(ErrorKind::Shape, [f32s(&[3, 2]), f32s(&[3, 2])]);
+            e.case(ErrorKind::DType, [tensor(DType::F64, &[3, 1], 0.0, 1.0), f32s(&[3, 3])]);
         },
     }
     /// The inverses of square matrices, and per matrix 0 or the first zero on the diagonal of its U (from 1).

@@ -4,9 +4,9 @@
 //! that do not depend on it, and of distinct eigenvalues.
 
 use super::factors::{factorised, square_errors, three};
-use super::matrices::{batch_of, extents, factor, lesser, matrix, sides, square};
+use super::matrices::{batch_of, extents, factor, lesser, matrix, sides, square, turned};
 use super::places::both;
-use super::rules::{f32s, i64s, wanted};
+use super::rules::{f32s, flag, i64s, wanted};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::TensorType;
@@ -15,6 +15,7 @@ use crate::table::{Effect, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::DType;
+use kernels::loops::BinaryOp;
 use kernels::routines::Kind;
 use smallvec::smallvec;
 
@@ -190,8 +191,8 @@ ops! {
         },
     }
     /// Pseudo-inverses: singular values not above the greater of `atol` and `rtol` times the largest count as zero. The
-    /// tolerances have one element for each matrix.
-    LINALG_PINV = "linalg_pinv(Tensor A, Tensor atol, Tensor rtol) -> Tensor" {
+    /// tolerances have one element for each matrix. Of symmetric matrices the lower triangle is read.
+    LINALG_PINV = "linalg_pinv(Tensor A, Tensor atol, Tensor rtol, bool hermitian=False) -> Tensor" {
         infer: |c| {
             let t = matrix(c, 0)?;
             let (m, n) = sides(t);
@@ -201,6 +202,9 @@ ops! {
                     return Err(Error::shape(format!("a tolerance {tolerance} for each matrix of {t}")));
                 }
             }
+            if flag(c.host(3)?)? {
+                square(c, 0)?;
+            }
             Ok(smallvec![TensorType { dtype: t.dtype, shape: batch_of(t, &[n, m]) }])
         },
         vjp: Vjp::Rule(Saves { inputs: 1, ..Saves::OUTPUT }, |c| {
@@ -209,8 +213,18 @@ ops! {
         effect: Effect::Pure,
         cost: cost::per_input::<64>,
         lower: Lower::Steps(|s| {
-            let (a, atol, rtol, out) = (s.input(0)?, s.input(1)?, s.input(2)?, s.output(0));
+            let (mut a, atol, rtol, out) = (s.input(0)?, s.input(1)?, s.input(2)?, s.output(0));
             let (_, m, n) = extents(&a);
+            if flag(s.host(3)?)? {
+                let whole = s.temp(a.dtype, &a.layout.shape);
+                let shape = a.layout.shape.clone();
+                s.region(&[&a, &turned(&a)], &[&whole], |r, nodes| {
+                    let (row, column) = (r.index(&shape, shape.len() - 2), r.index(&shape, shape.len() - 1));
+                    let lower = r.binary(BinaryOp::Ge, row, column);
+                    Ok(smallvec![r.select(lower, nodes[0], nodes[1])])
+                })?;
+                a = whole;
+            }
             factor(s, Kind::PseudoInverse, &[m, n], &[&a, &atol, &rtol, &out])
         }),
         samples: |s| {
@@ -271,15 +285,19 @@ impl Tensor {
         three(&LINALG_SVD, &[Arg::Tensor(self), Arg::Bool(full_matrices)])
     }
 
-    /// Pseudo-inverses; the tolerances have one element for each matrix.
+    /// Pseudo-inverses, of symmetric matrices from the lower triangle; the tolerances have one element for each matrix.
     #[track_caller]
-    pub fn linalg_pinv_with(&self, atol: &Tensor, rtol: &Tensor) -> Result<Tensor> {
-        bind1(&LINALG_PINV, &[Arg::Tensor(self), Arg::Tensor(atol), Arg::Tensor(rtol)])
+    pub fn linalg_pinv_with(&self, atol: &Tensor, rtol: &Tensor, hermitian: bool) -> Result<Tensor> {
+        let args = [Arg::Tensor(self), Arg::Tensor(atol), Arg::Tensor(rtol), Arg::Bool(hermitian)];
+        bind1(&LINALG_PINV, &args)
     }
 
     /// The exponentials of square matrices.
     #[track_caller]
     pub fn linalg_matrix_exp(&self) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+            return self.to(DType::F32)?.linalg_matrix_exp()?.to(self.dtype());
+        }
         bind1(&LINALG_MATRIX_EXP, &[Arg::Tensor(self)])
     }
 }
