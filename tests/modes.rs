@@ -3,6 +3,7 @@
 use eager::GradientTape;
 use eager::prelude::Autograd;
 use graph::{Argument, Options, TraceOptions, function, trace};
+use runtime::ops::Running;
 use runtime::{Result, Tensor, Variable};
 use std::time::{Duration, Instant};
 
@@ -139,6 +140,35 @@ fn random_steps_staged_have_eagers_bits() {
         }
         assert_eq!(f.traces(), 1);
     }
+}
+
+/// A traced batch norm writes its running statistics into the captured tensors, each call once, and has gradients after it.
+#[test]
+fn running_statistics_follow_under_a_trace() {
+    let mut choices = Choices(5);
+    let x = choices.tensor(&[4, 3, 2]);
+    let vector = |v: f32| Tensor::from_slice(&[v; 3], &[3]).expect("three elements");
+    let step = |x: &Tensor, mean: &Tensor, variance: &Tensor| {
+        let running = Running { mean: Some(mean), variance: Some(variance), momentum: 0.25 };
+        x.batch_norm(None, None, running, true, 1e-5)
+    };
+    let (mean, variance) = (vector(0.5), vector(2.0));
+    let (m, v) = (mean.clone(), variance.clone());
+    let options = TraceOptions { compile: exact(), ..TraceOptions::default() };
+    let f = trace("norm", std::slice::from_ref(&x), options, move |a| Ok(vec![step(&a[0], &m, &v)?]))
+        .expect("it traces");
+    let before = (mean.copy().expect("a copy"), variance.copy().expect("a copy"));
+    let eager = leaves(std::slice::from_ref(&x)).remove(0);
+    let wanted = step(&eager, &before.0, &before.1).expect("it runs");
+    wanted.mul(&x).and_then(|y| y.sum(&[], false)).and_then(|s| s.backward()).expect("gradients");
+    let leaf = leaves(std::slice::from_ref(&x)).remove(0);
+    let found = f.call(std::slice::from_ref(&leaf)).expect("it runs").remove(0);
+    found.mul(&x).and_then(|y| y.sum(&[], false)).and_then(|s| s.backward()).expect("gradients");
+    assert_eq!(bits(&found.detach().expect("values")), bits(&wanted.detach().expect("values")));
+    assert_eq!(grads(&[leaf]), grads(&[eager]));
+    assert_eq!(bits(&mean), bits(&before.0));
+    assert_eq!(bits(&variance), bits(&before.1));
+    assert_ne!(bits(&mean), bits(&vector(0.5)));
 }
 
 #[test]

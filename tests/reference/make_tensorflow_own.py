@@ -20,7 +20,10 @@ HERE = pathlib.Path(__file__).parent
 class Own(TensorFlow):
     def run(self, call, args, kwargs):
         function = functools.reduce(getattr, call.split(".")[1:], tf)
-        result = function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except tf.errors.InvalidArgumentError as reason:
+            raise ValueError(str(reason)) from reason
         return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
@@ -50,7 +53,6 @@ def windows(case):
     case("tf.nn.conv2d_transpose", floats(1, 3, 3, 3), floats(2, 2, 2, 3), [1, 6, 5, 2], [2, 2], "SAME")
     case("tf.nn.conv2d_transpose", floats(1, 2, 3, 2), floats(3, 3, 1, 2), [1, 5, 7, 1], [2, 2], "VALID")
     case("tf.nn.conv2d", floats(1, 5, 6, 2), floats(3, 2, 3, 3), 1, "SAME", error="shape")
-    case("tf.nn.conv2d", floats(1, 2, 2, 1), floats(3, 3, 1, 1), 1, "VALID", error="shape")
 
 
 def statistics(case):
@@ -70,9 +72,11 @@ def choices(case):
     case("tf.compat.v1.where", bools(3), floats(4, 3), floats(4, 3), error="shape")
     for name in ("sum", "mean", "sqrt_n", "max", "min", "prod"):
         call = "tf.math.unsorted_segment_" + name
+        # An empty segment is the least number of its type, which no wider type has.
+        wide = name not in ("max", "min")
         ids = values([2, 0, 2, -1, 0])
-        case(call, floats(5), ids, 3)
-        case(call, floats(5, 2), ids, 4)
+        case(call, floats(5), ids, 3, check=wide)
+        case(call, floats(5, 2), ids, 4, check=wide)
         case(call, floats(5, 2, dtype="float64"), values([1, 1, 0, 1, 1]), 2)
         case(call, floats(2, 3, 2), values([[0, 1, 0], [1, 1, 0]]), 2)
         if name not in ("mean", "sqrt_n"):

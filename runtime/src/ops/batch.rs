@@ -225,3 +225,26 @@ impl Tensor {
         rows.div(&scale)?.reshape(&ints(self.shape()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_statistics_follow_a_training_batch_in_place() {
+        let x = Tensor::from_slice(&[1.0f64, 10.0, 3.0, 20.0, 5.0, 30.0], &[3, 2]).unwrap();
+        let mean = Tensor::from_slice(&[1.0f64, 0.0], &[2]).unwrap();
+        let variance = Tensor::from_slice(&[1.0f64, 1.0], &[2]).unwrap();
+        let running = Running { mean: Some(&mean), variance: Some(&variance), momentum: 0.5 };
+        let y = x.batch_norm(None, None, running, true, 0.0).unwrap();
+        let (low, high) = (-(1.5f64.sqrt()), 1.5f64.sqrt());
+        for (got, want) in y.to_f64_vec().unwrap().iter().zip([low, low, 0.0, 0.0, high, high]) {
+            assert!((got - want).abs() < 1e-12, "{got} against {want}");
+        }
+        assert_eq!(mean.to_f64_vec().unwrap(), [2.0, 10.0]);
+        assert_eq!(variance.to_f64_vec().unwrap(), [2.5, 50.5]);
+        let still = x.batch_norm(None, None, running, false, 0.0).unwrap();
+        assert_eq!(still.to_f64_vec().unwrap()[2], 1.0 / 2.5f64.sqrt());
+        assert_eq!(mean.to_f64_vec().unwrap(), [2.0, 10.0]);
+    }
+}

@@ -9,7 +9,7 @@ use super::index::laid;
 use super::product::{agree, one_type, push_product};
 use super::rules::{f32s, flag, int_or, ints, one, wanted};
 use super::view::extent;
-use super::window::{framed, overlap, windows};
+use super::window::{framed, overlap, weighted, windows};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::{Dim, Infer, Shape, Types};
@@ -124,6 +124,8 @@ fn infer_convolution(c: &Infer) -> Result<Types> {
 
 /// Elements of the columns that are made at once: about the second-level cache.
 const COLUMNS: usize = 1 << 20;
+/// Most taps of a kernel of one channel that are summed one after the other.
+const MOST_TAPS: usize = 64;
 /// Columns that a product should have.
 const WIDE: usize = 256;
 
@@ -201,6 +203,14 @@ fn plain(
     let x = framed(s, x, &slide.padding)?;
     let mut view = windows(&x, kernel, &size, &slide.stride, &slide.dilation);
     split_dim(&mut view, 1, groups, channels / groups);
+    if channels == groups && groups > 1 && inner <= MOST_TAPS {
+        let (mut out, mut bias) = (out.clone(), bias);
+        split_dim(&mut out, 1, groups, made);
+        if let Some(bias) = &mut bias {
+            split_dim(bias, 0, groups, made);
+        }
+        return weighted(s, &view, &w, kernel, bias.as_ref(), &out);
+    }
     // A bias of several groups, or one that is not dense, is there before the product is added to it.
     let dense = |b: &View| groups == 1 && (b.layout.strides[0] == 1 || made == 1);
     let (fused, before) = match bias {
@@ -436,6 +446,7 @@ fn convolutions(s: &mut Samples) {
     case(&[2, 2, 5], &[3, 2, 3], true, [&[1], &[0], &[1]], None, 1);
     case(&[2, 2, 6], &[4, 1, 2], true, [&[2], &[1], &[1]], None, 2);
     case(&[1, 2, 4, 5], &[3, 2, 3, 2], true, [&[1], &[1], &[1]], None, 1);
+    case(&[2, 3, 5, 4], &[6, 1, 3, 2], true, [&[1, 2], &[1], &[1]], None, 3);
     case(&[2, 1, 5, 6], &[2, 1, 2, 2], false, [&[2, 1], &[0, 1], &[1, 2]], None, 1);
     case(&[2, 3, 2, 3], &[2, 3, 1, 1], true, [&[1], &[0], &[1]], None, 1);
     case(&[1, 1, 3, 3, 4], &[2, 1, 2, 1, 2], true, [&[1, 1, 2], &[0], &[1]], None, 1);

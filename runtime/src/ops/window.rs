@@ -1,7 +1,7 @@
 //! Windows that slide over a tensor, as lowering sees them: a frame around the input, the view of all windows, and its
 //! transpose, windows added up where they overlap.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lower::{Steps, View};
 use kernels::loops::BinaryOp;
 use kernels::{Dims, Scalar};
@@ -127,4 +127,55 @@ pub(super) fn add_tap(
     let start = first * stride + shift - padding;
     let into = View { layout: into.layout.slice(dim, start, last - first, stride), ..into.clone() };
     s.region(&[&into, &from], &[&into], |r, n| Ok(smallvec![r.binary(BinaryOp::Add, n[0], n[1])]))
+}
+
+/// Taps that one loop program multiplies.
+const TAPS: usize = 4;
+
+/// Windows [batch, groups, 1, kernel.., places..] times weights [groups, taps, made], and a bias [groups, made]: a product
+/// of one row would leave a vector unit idle, a sum over taps runs along the places.
+pub(super) fn weighted(
+    s: &mut Steps,
+    view: &View,
+    weights: &View,
+    kernel: &[usize],
+    bias: Option<&View>,
+    out: &View,
+) -> Result<()> {
+    let behind = |v: &View| {
+        let mut v = v.clone();
+        for _ in kernel {
+            v.layout = v.layout.unsqueeze(v.layout.rank());
+        }
+        v
+    };
+    let count: usize = kernel.iter().product();
+    let mut taps = Vec::new();
+    for tap in 0..count {
+        let (mut element, mut rest) = (view.clone(), tap);
+        for d in (0..kernel.len()).rev() {
+            element.layout = element.layout.select(3 + d, rest % kernel[d]);
+            rest /= kernel[d];
+        }
+        taps.push((element, behind(&View { layout: weights.layout.select(1, tap), ..weights.clone() })));
+    }
+    let bias = bias.map(behind);
+    for (at, part) in taps.chunks(TAPS).enumerate() {
+        let start = if at == 0 { bias.as_ref() } else { Some(out) };
+        let mut inputs: Vec<&View> = part.iter().flat_map(|(x, w)| [x, w]).collect();
+        inputs.extend(start);
+        s.region(&inputs, &[out], |r, n| {
+            let mut sum = start.map(|_| n[2 * part.len()]);
+            for pair in n[..2 * part.len()].chunks(2) {
+                let product = r.binary(BinaryOp::Mul, pair[0], pair[1]);
+                sum = Some(match sum {
+                    Some(sum) => r.binary(BinaryOp::Add, sum, product),
+                    None => product,
+                });
+            }
+            let sum = sum.ok_or_else(|| Error::internal("a kernel without taps"))?;
+            Ok(smallvec![r.expand(sum, &out.layout.shape)])
+        })?;
+    }
+    Ok(())
 }
