@@ -478,7 +478,14 @@ impl Tensor {
             if (before, after) == (0, 0) {
                 continue;
             }
-            let n = self.shape()[d] as i64;
+            let (mut before, mut after, mut n) = (before, after, self.shape()[d] as i64);
+            padded(n as usize, (before, after), d).map_err(explain)?;
+            if mode == "circular" && before.min(after) < 0 {
+                // What is cut off is not there to come in at the other end.
+                let (start, end) = ((-before).max(0), n + after.min(0));
+                out = out.slice(d as i64, Some(start), Some(end), 1)?;
+                (before, after, n) = (before.max(0), after.max(0), (end - start).max(0));
+            }
             if before.max(after) > reach(n) {
                 let what = format!("padding ({before}, {after}) is too wide for {n} places in mode '{mode}'");
                 return Err(explain(Error::shape(what).at_dim(d as isize)));
