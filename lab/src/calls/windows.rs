@@ -346,6 +346,10 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.grid_sampler", "input grid interpolation_mode padding_mode align_corners", grid_sampler),
     ("torch.grid_sampler_2d", "input grid interpolation_mode padding_mode align_corners", grid_sampler),
     ("torch.grid_sampler_3d", "input grid interpolation_mode padding_mode align_corners", grid_sampler),
+    ("torch.constant_pad_nd", "input pad value", |c| {
+        let (pad, value) = (c.ints("pad")?, c.arg("value")?);
+        one(c.tensor("input")?.pad(&pad, "constant", if value.is_none() { Arg::Int(0) } else { value }))
+    }),
     ("torch.channel_shuffle", "input groups", channel_shuffle),
     ("torch.nn.functional.channel_shuffle", "input groups", channel_shuffle),
     ("torch.nn.functional.pixel_shuffle", "input upscale_factor", |c| {

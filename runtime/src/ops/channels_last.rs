@@ -101,7 +101,8 @@ pub fn conv(
     dilations: &[i64],
 ) -> Result<Tensor> {
     let n = image_dims(x).len();
-    if filters.rank() != n + 2 || n == 0 || filters.shape()[n] == 0 {
+    let fits = filters.rank() == n + 2 && n > 0 && filters.shape()[n] > 0;
+    if !fits || !x.shape()[n + 1].is_multiple_of(filters.shape()[n]) || x.shape()[n + 1] == 0 {
         let what = format!("filters {:?} do not fit an image {:?}", filters.shape(), x.shape());
         return Err(Error::shape(what));
     }

@@ -57,7 +57,7 @@ pub(super) fn spans(
         .map(|d| {
             let (k, s, p, l) = (kernel[d], stride[d], padding[d], dilation[d]);
             if k <= 0 {
-                return Err(Error::shape(format!("kernel_size must be greater than zero, got {k}")));
+                return Err(Error::value(format!("kernel_size must be greater than zero, got {k}")));
             }
             for (what, number, least) in [("stride", s, 1), ("dilation", l, 1), ("padding", p, 0)] {
                 if number < least {

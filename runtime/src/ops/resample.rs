@@ -366,9 +366,10 @@ impl Reader<'_> {
         let weights = |d: usize| -> Result<[Tensor; 4]> {
             let t = at[d].sub(&low[d])?;
             let near = |x: &Tensor| x.mul(A + 2.0)?.sub(A + 3.0)?.mul(x)?.mul(x)?.add(1.0);
-            let far = |x: &Tensor| x.mul(A)?.sub(5.0 * A)?.mul(x)?.add(8.0 * A)?.mul(x)?.sub(4.0 * A);
+            // The outer cubics, factored: they vanish at the ends, where sums of large terms would not.
             let back = t.neg()?.add(1.0)?;
-            Ok([far(&t.add(1.0)?)?, near(&t)?, near(&back)?, far(&back.add(1.0)?)?])
+            let far = |x: &Tensor, y: &Tensor| y.mul(y)?.mul(x)?.mul(A);
+            Ok([far(&t, &back)?, near(&t)?, near(&back)?, far(&back, &t)?])
         };
         let place = |d: usize, k: usize| -> Result<Tensor> {
             self.inside(&low[d].add(k as f64 - 1.0)?, self.dims[d])

@@ -249,7 +249,7 @@ ops! {
             }
         },
         errors: |e| {
-            e.case(ErrorKind::Shape, [f32s(&[2, 4]), host(3i64)]);
+            e.case(ErrorKind::Value, [f32s(&[2, 4]), host(3i64)]);
             e.case(ErrorKind::Value, [f32s(&[2, 4]), host(0i64)]);
             e.case(ErrorKind::Shape, [f32s(&[4]), host(1i64)]);
             e.case(ErrorKind::Shape, [f32s(&[2, 4]), host(2i64), f32s(&[2])]);

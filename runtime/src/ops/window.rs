@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::lower::{Steps, View};
 use kernels::loops::BinaryOp;
-use kernels::{Dims, Scalar};
+use kernels::{DType, Dims, Scalar};
 use smallvec::smallvec;
 
 /// The view itself, or a copy in a frame of `padding` zeros around the last dimensions.
@@ -130,7 +130,7 @@ pub(super) fn add_tap(
 }
 
 /// Taps that one loop program multiplies.
-const TAPS: usize = 4;
+const TAPS: usize = 9;
 
 /// Windows [batch, groups, 1, kernel.., places..] times weights [groups, taps, made], and a bias [groups, made]: a product
 /// of one row would leave a vector unit idle, a sum over taps runs along the places.
@@ -165,15 +165,19 @@ pub(super) fn weighted(
         let mut inputs: Vec<&View> = part.iter().flat_map(|(x, w)| [x, w]).collect();
         inputs.extend(start);
         s.region(&inputs, &[out], |r, n| {
-            let mut sum = start.map(|_| n[2 * part.len()]);
+            // Without a fused multiply-add every tap would round twice in f32.
+            let wide = if out.dtype == DType::F32 { DType::F64 } else { out.dtype };
+            let mut sum = start.map(|_| r.cast(n[2 * part.len()], wide));
             for pair in n[..2 * part.len()].chunks(2) {
-                let product = r.binary(BinaryOp::Mul, pair[0], pair[1]);
+                let (x, w) = (r.cast(pair[0], wide), r.cast(pair[1], wide));
+                let product = r.binary(BinaryOp::Mul, x, w);
                 sum = Some(match sum {
                     Some(sum) => r.binary(BinaryOp::Add, sum, product),
                     None => product,
                 });
             }
             let sum = sum.ok_or_else(|| Error::internal("a kernel without taps"))?;
+            let sum = r.cast(sum, out.dtype);
             Ok(smallvec![r.expand(sum, &out.layout.shape)])
         })?;
     }
