@@ -39,10 +39,11 @@ pub(super) fn within(index: &TensorType, of: &TensorType, dim: Option<usize>) ->
         (Some(a), Some(b)) => a <= b || Some(d) == dim,
         _ => true,
     };
-    if index.rank() != of.rank() {
+    // Rank 0 counts as one element.
+    if index.rank() != of.rank() && (of.rank() > 0 || index.rank() > 1) {
         return Err(Error::shape(format!("an index {index} must have the rank of {of}")));
     }
-    match (0..index.rank()).find(|&d| !fits(d)) {
+    match (0..index.rank().min(of.rank())).find(|&d| !fits(d)) {
         Some(d) => Err(Error::shape(format!("an index {index} is larger than {of}")).at_dim(d as isize)),
         None => Ok(()),
     }
@@ -291,6 +292,9 @@ ops! {
             let zeros = Tensor::zeros(&x.constant_dims()?, x.dtype, dy.device())?;
             if dy.numel() == 0 {
                 return Ok(zeros);
+            }
+            if x.rank() == 0 {
+                return dy.sum(&[], false);
             }
             zeros.scatter_add(c.host(1)?.int()?, c.input(2)?, dy)
         }))),

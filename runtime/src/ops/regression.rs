@@ -3,7 +3,7 @@
 
 use super::arithmetic::unbroadcast;
 use super::distance::{infer_distance, per_row, reduced};
-use super::rules::{Formula, f32s, flag, float_or, i64s, wanted, wide};
+use super::rules::{Formula, f32s, flag, float_or, i64s, in_float32, wanted, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::Infer;
@@ -329,7 +329,7 @@ ops! {
     /// The cross entropy of truths and probabilities; not a number for probabilities outside of [0, 1].
     BINARY_CROSS_ENTROPY = "binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, str reduction='mean') -> Tensor" {
         infer: |c| infer_distance(c, 3),
-        vjp: Vjp::Rule(Saves::INPUTS, binary_gradients),
+        vjp: Vjp::Rule(Saves::INPUTS, |c| in_float32(c, binary_gradients)),
         effect: Effect::Pure,
         cost: cost::per_input::<26>,
         lower: Lower::Loop(|l| lower_rows(l, 3, |f, n| {

@@ -170,6 +170,14 @@ impl Tensor {
     /// The integral along `dim` by the trapezoid rule.
     #[track_caller]
     pub fn trapezoid(&self, spacing: Spacing, dim: i64) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+            let places = match spacing {
+                Spacing::Places(x) => Some(x.to(DType::F32)?),
+                Spacing::Steps(_) => None,
+            };
+            let wide = places.as_ref().map_or(spacing, Spacing::Places);
+            return self.to(DType::F32)?.trapezoid(wide, dim)?.to(self.dtype());
+        }
         if self.rank() > 0 && self.size(dim)? == 0 {
             return self.sum(&[dim], false)?.mul(1.0);
         }
