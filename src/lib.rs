@@ -9,6 +9,14 @@ pub use lab;
 pub use models;
 pub use runtime::{self, DType, DeviceId, Error, ErrorKind, Result, Scalar, Tensor, Variable};
 
+/// Judging tensors and gradients in tests, as `torch.testing` and `torch.autograd.gradcheck` do, with typed errors.
+pub mod testing {
+    pub use eager::testing::{
+        GradcheckOptions, JacobianMismatch, gradcheck, gradcheck_report, gradgradcheck, gradgradcheck_report,
+    };
+    pub use runtime::testing::{CloseOptions, Differences, Tolerance, assert_close, differences};
+}
+
 /// PyTorch's names: eager autograd, layers, optimisers, and `jit.trace`.
 pub mod torch {
     pub use eager::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};

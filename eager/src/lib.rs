@@ -9,6 +9,7 @@ mod hooks;
 mod node;
 mod saved;
 mod tape;
+pub mod testing;
 mod view;
 
 pub use autograd::{Autograd, enable_grad, no_grad};

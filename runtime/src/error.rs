@@ -70,6 +70,8 @@ pub enum ErrorKind {
     File,
     /// Text (IR, program, reference call) does not parse.
     Parse,
+    /// Values differ by more than a tolerance.
+    NotClose,
     /// A bug of trifold itself.
     Internal,
 }
@@ -90,6 +92,7 @@ impl ErrorKind {
             ErrorKind::OutOfMemory => "out-of-memory",
             ErrorKind::File => "file",
             ErrorKind::Parse => "parse",
+            ErrorKind::NotClose => "not-close",
             ErrorKind::Internal => "internal",
         }
     }

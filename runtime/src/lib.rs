@@ -24,6 +24,7 @@ pub mod shared;
 mod slot;
 pub mod table;
 pub mod tensor;
+pub mod testing;
 pub mod value;
 pub mod variable;
 
