@@ -27,8 +27,8 @@ enum Command {
     Check(CheckArgs),
     /// Show what a compiler makes of a workload: its graph, what each pass does, the plan, pictures.
     Graph(GraphArgs),
-    /// List the op table.
-    Ops,
+    /// List the op table: signatures, element types, gradients, costs, contracts.
+    Ops(OpsArgs),
 }
 
 #[derive(Args)]
@@ -96,6 +96,16 @@ struct GraphArgs {
     dot: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct OpsArgs {
+    /// Only ops whose name contains this.
+    #[arg(default_value = "")]
+    pattern: String,
+    /// Write the whole table as Markdown to this file (docs/ops.md if none is given).
+    #[arg(long, num_args = 0..=1, default_missing_value = "docs/ops.md", value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
@@ -103,10 +113,7 @@ fn main() -> ExitCode {
         Some(Command::Compare(args)) => run_compare(args),
         Some(Command::Check(args)) => run_check(args),
         Some(Command::Graph(args)) => run_graph(args),
-        Some(Command::Ops) => {
-            print!("{}", lab::listing::render());
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Command::Ops(args)) => run_ops(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");
@@ -160,6 +167,17 @@ fn run_check(args: CheckArgs) -> runtime::Result<ExitCode> {
         report.write_json(&path)?;
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_ops(args: OpsArgs) -> runtime::Result<ExitCode> {
+    match args.markdown {
+        None => print!("{}", lab::listing::render(&args.pattern)),
+        Some(path) => {
+            lab::compare::write_whole(&path, lab::listing::markdown().as_bytes())?;
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_graph(args: GraphArgs) -> runtime::Result<ExitCode> {

@@ -148,3 +148,10 @@ fn every_op_is_documented_and_sampled() {
     assert!(names.len() >= 80, "the table has {} ops", names.len());
     report(complaints);
 }
+
+#[test]
+fn the_page_of_ops_is_current() {
+    let page = fs::read_to_string(root().join("docs/ops.md")).unwrap_or_default();
+    let same = page == lab::listing::markdown();
+    assert!(same, "docs/ops.md is not what the table says; run `cargo run -- ops --markdown`");
+}

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod digits;
 pub mod drivers;
 pub mod environment;
+pub mod execute;
 pub mod inspect;
 pub mod listing;
 pub mod measure;

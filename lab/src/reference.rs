@@ -4,8 +4,9 @@
 //! case or its element type asks for; NaN equals NaN.
 
 use crate::calls::{self, Value};
-use eager::{Autograd, GradOptions};
+use crate::execute::{self, Results, Runner};
 use runtime::error::{Error, ErrorKind, Result};
+use runtime::testing::{Tolerance, differences};
 use runtime::{DType, Host, Scalar, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
@@ -78,25 +79,17 @@ pub struct Outcome {
     pub max_abs: f64,
     /// Largest relative difference.
     pub max_rel: f64,
+    /// Where the largest absolute difference is: the output or gradient, and the element's index.
+    pub place: String,
     /// What differs and where.
     pub message: String,
 }
 
 impl Outcome {
     fn new(status: Status, message: impl Into<String>) -> Outcome {
-        Outcome { status, max_abs: 0.0, max_rel: 0.0, message: message.into() }
+        Outcome { status, max_abs: 0.0, max_rel: 0.0, place: String::new(), message: message.into() }
     }
 }
-
-/// Runs a function of tensors in some mode: outputs, and (for the cotangents that are given) gradients of the inputs whose
-/// place is listed.
-pub type Runner<'a> = dyn FnMut(
-        &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>,
-        &[Tensor],
-        &[Option<Tensor>],
-        &[usize],
-    ) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)>
-    + 'a;
 
 /// What a panic said.
 fn words(panic: &(dyn Any + Send)) -> String {
@@ -150,7 +143,7 @@ impl File {
 
     /// Checks a case with torch's eager mode.
     pub fn check_eager(&self, case: &Case) -> Outcome {
-        self.check(case, &mut eager_runner)
+        self.check(case, &mut execute::autograd)
     }
 
     /// Checks a case in the mode that `runner` stands for. A panic is a failure, like another value.
@@ -178,7 +171,7 @@ impl File {
         }
     }
 
-    fn run(&self, case: &Case, runner: &mut Runner) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)> {
+    fn run(&self, case: &Case, runner: &mut Runner) -> Result<Results> {
         let mut names = Vec::new();
         for value in case.args.iter().chain(case.kwargs.iter().map(|(_, v)| v)) {
             collect_names(value, &mut names);
@@ -315,17 +308,7 @@ fn argument(json: &Json, names: &[String], inputs: &[Tensor]) -> Result<Value> {
     })
 }
 
-/// PyTorch's own relative and absolute tolerance for a type.
-fn default_tolerance(dtype: DType) -> (f64, f64) {
-    match dtype {
-        DType::F16 => (1e-3, 1e-5),
-        DType::BF16 => (1.6e-2, 1e-5),
-        DType::F32 => (1.3e-6, 1e-5),
-        DType::F64 => (1e-7, 1e-7),
-        DType::Bool | DType::U8 | DType::I32 | DType::I64 => (0.0, 0.0),
-    }
-}
-
+/// Compares one tensor with what is stored, and keeps the largest error and its place.
 fn compare_one(
     what: &str,
     got: &Tensor,
@@ -343,61 +326,27 @@ fn compare_one(
         fail(format!("{what} is {}, expected {}", got.tensor_type(), want.tensor_type()));
         return Ok(());
     }
-    let (rtol, atol) = default_tolerance(want.dtype());
-    let exact = !want.dtype().is_float();
-    let (rtol, atol) =
-        if exact { (0.0, 0.0) } else { (tolerance.0.unwrap_or(rtol), tolerance.1.unwrap_or(atol)) };
-    let (got, want) = (got.detach()?.to_scalars()?, want.to_scalars()?);
-    let (mut max_abs, mut max_rel) = (0.0f64, 0.0f64);
-    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-        if exact {
-            if g.to_i64() != w.to_i64() {
-                fail(format!("{what}[{i}] is {g}, expected {w}"));
-            }
-            continue;
-        }
-        let (g, w) = (g.to_f64(), w.to_f64());
-        if g == w || (g.is_nan() && w.is_nan()) {
-            continue;
-        }
-        let difference = (g - w).abs();
-        max_abs = max_abs.max(difference);
-        max_rel = max_rel.max(difference / w.abs());
-        if difference > atol + rtol * w.abs() || !difference.is_finite() {
-            fail(format!("{what}[{i}] is {g}, expected {w}"));
-        }
+    let own = Tolerance::of(want.dtype());
+    let allowed = match want.dtype().is_float() {
+        true => Tolerance { rtol: tolerance.0.unwrap_or(own.rtol), atol: tolerance.1.unwrap_or(own.atol) },
+        false => Tolerance::EXACT,
+    };
+    let found = differences(&got.detach()?, want, allowed, true)?;
+    if let Some((at, g, w)) = &found.first {
+        let (place, greatest) = (at.as_slice(), &found.absolute);
+        fail(format!(
+            "{what}{place:?} is {g}, expected {w}; {} of {} elements differ, most by {:e} at {:?}",
+            found.mismatched,
+            found.total,
+            greatest.value,
+            greatest.at.as_slice()
+        ));
     }
-    worst.max_abs = worst.max_abs.max(max_abs);
-    worst.max_rel = worst.max_rel.max(max_rel);
+    worst.max_rel = worst.max_rel.max(found.relative.value);
+    // What is not a number is the largest error of all.
+    if found.absolute.value > worst.max_abs || found.absolute.value.is_nan() {
+        worst.max_abs = found.absolute.value;
+        worst.place = format!("{what}{:?}", found.absolute.at.as_slice());
+    }
     Ok(())
-}
-
-/// torch's eager mode: leaves that require gradients, and `grad`.
-pub fn eager_runner(
-    function: &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>,
-    inputs: &[Tensor],
-    cotangents: &[Option<Tensor>],
-    wanted: &[usize],
-) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)> {
-    let mut leaves: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
-    for &i in wanted {
-        leaves[i] = leaves[i].requires_grad_(true)?;
-    }
-    let outputs = function(&leaves)?;
-    if wanted.is_empty() {
-        return Ok((outputs, Vec::new()));
-    }
-    let roots: Vec<(&Tensor, Option<&Tensor>)> = outputs
-        .iter()
-        .zip(cotangents)
-        .filter_map(|(y, ct)| ct.as_ref().filter(|_| y.requires_grad()).map(|ct| (y, Some(ct))))
-        .collect();
-    if roots.is_empty() {
-        return Ok((outputs, vec![None; wanted.len()]));
-    }
-    let (ys, cts): (Vec<&Tensor>, Vec<Option<&Tensor>>) = roots.into_iter().unzip();
-    let xs: Vec<&Tensor> = wanted.iter().map(|&i| &leaves[i]).collect();
-    let options = GradOptions { grad_outputs: Some(&cts), allow_unused: true, ..GradOptions::default() };
-    let gradients = eager::grad(&ys, &xs, options)?;
-    Ok((outputs, gradients))
 }
