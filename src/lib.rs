@@ -7,7 +7,7 @@ pub use eager;
 pub use graph;
 pub use lab;
 pub use models;
-pub use runtime::{self, DType, DeviceId, Error, ErrorKind, Result, Scalar, Tensor, Variable};
+pub use runtime::{self, DType, DeviceId, Error, ErrorKind, Result, Scalar, Tensor, Variable, io};
 
 /// Judging tensors and gradients in tests, as `torch.testing` and `torch.autograd.gradcheck` do, with typed errors.
 pub mod testing {

@@ -173,7 +173,7 @@ fn run_ops(args: OpsArgs) -> runtime::Result<ExitCode> {
     match args.markdown {
         None => print!("{}", lab::listing::render(&args.pattern)),
         Some(path) => {
-            lab::compare::write_whole(&path, lab::listing::markdown().as_bytes())?;
+            runtime::io::write_whole(&path, lab::listing::markdown().as_bytes())?;
             eprintln!("wrote {}", path.display());
         }
     }

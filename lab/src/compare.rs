@@ -8,7 +8,8 @@ use crate::record::{Record, is_valid};
 use crate::{environment, table};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::workloads::{self, Workload};
-use runtime::{DType, DeviceId, Error, ErrorKind, Result, Tensor};
+use runtime::io::write_whole;
+use runtime::{DType, DeviceId, Error, Result, Tensor};
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -277,18 +278,6 @@ impl Report {
         });
         write_whole(path, format!("{value:#}\n").as_bytes())
     }
-}
-
-/// Writes a file beside its place and moves it there, so that no partial file is left behind.
-pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let written = std::fs::write(&partial, contents).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|e| {
-        let _ = std::fs::remove_file(&partial);
-        Error::new(ErrorKind::File, format!("cannot write {}: {e}", path.display()))
-    })
 }
 
 #[cfg(test)]

@@ -6,9 +6,12 @@
 use crate::calls::{self, Value};
 use crate::execute::{self, Results, Runner};
 use runtime::error::{Error, ErrorKind, Result};
+use runtime::io::{
+    Limits,
+    safetensors::{self, Archive},
+};
 use runtime::testing::{Tolerance, differences};
 use runtime::{DType, Host, Scalar, Tensor};
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 use std::any::Any;
 use std::collections::HashMap;
@@ -101,40 +104,23 @@ fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::File, what)
 }
 
-fn dtype_of(dtype: Dtype) -> Result<DType> {
-    match dtype {
-        Dtype::BOOL => Ok(DType::Bool),
-        Dtype::U8 => Ok(DType::U8),
-        Dtype::I32 => Ok(DType::I32),
-        Dtype::I64 => Ok(DType::I64),
-        Dtype::F16 => Ok(DType::F16),
-        Dtype::BF16 => Ok(DType::BF16),
-        Dtype::F32 => Ok(DType::F32),
-        Dtype::F64 => Ok(DType::F64),
-        other => Err(malformed(format!("element type {other:?} is not supported"))),
-    }
-}
-
 impl File {
     /// Reads a file.
     pub fn open(path: &Path) -> Result<File> {
-        let of_file = |what: &str| malformed(format!("{}: {what}", path.display()));
-        let bytes = std::fs::read(path).map_err(|e| of_file(&e.to_string()))?;
-        File::parse(&bytes).map_err(|e| of_file(e.message()))
+        let archive = safetensors::read(path, &Limits::default())?;
+        File::of(archive).map_err(|e| malformed(format!("{}: {}", path.display(), e.message())))
     }
 
     /// Reads a file's bytes.
     pub fn parse(bytes: &[u8]) -> Result<File> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| malformed(e.to_string()))?;
-        let text =
-            metadata.metadata().as_ref().and_then(|m| m.get("cases")).ok_or_else(|| malformed("no cases"))?;
+        File::of(safetensors::parse(bytes, &Limits::default())?)
+    }
+
+    fn of(archive: Archive) -> Result<File> {
+        let text = archive.metadata.get("cases").ok_or_else(|| malformed("no cases"))?;
         let list: Vec<Json> = serde_json::from_str(text).map_err(|e| malformed(format!("cases: {e}")))?;
-        let stored = SafeTensors::deserialize(bytes).map_err(|e| malformed(e.to_string()))?;
-        let mut tensors = HashMap::new();
-        for (name, view) in stored.tensors() {
-            tensors.insert(name, Tensor::from_bytes(view.data(), view.shape(), dtype_of(view.dtype())?)?);
-        }
-        Ok(File { cases: list.iter().map(Case::parse).collect::<Result<_>>()?, tensors })
+        let cases = list.iter().map(Case::parse).collect::<Result<_>>()?;
+        Ok(File { cases, tensors: archive.tensors.into_iter().collect() })
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {
