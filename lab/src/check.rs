@@ -1,10 +1,10 @@
 //! `trifold check`: every case of reference files in every mode.
 
-use crate::compare::write_whole;
 use crate::execute::execute;
 use crate::modes::{MODES, Mode};
 use crate::reference::{Case, File, Outcome, Status};
 use indicatif::ProgressBar;
+use runtime::io::write_whole;
 use runtime::{DeviceId, Result, Tensor};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -70,14 +70,12 @@ impl Report {
         let mut out = String::new();
         for row in &self.rows {
             if row.outcome.status != Status::Pass {
-                let Outcome { status, max_abs, message, .. } = &row.outcome;
-                let _ = writeln!(
-                    out,
-                    "{} {} {}: {message} (largest error {max_abs:.3e})",
-                    row.id,
-                    row.mode,
-                    status.word()
-                );
+                let Outcome { status, max_abs, place, message, .. } = &row.outcome;
+                let _ = write!(out, "{} {} {}: {message}", row.id, row.mode, status.word());
+                if !place.is_empty() {
+                    let _ = write!(out, " (largest error {max_abs:.3e} at {place})");
+                }
+                out.push('\n');
             }
         }
         for mode in &self.modes {
@@ -106,6 +104,7 @@ impl Report {
                     "status": r.outcome.status.word(),
                     "max_abs": finite(r.outcome.max_abs),
                     "max_rel": finite(r.outcome.max_rel),
+                    "where": r.outcome.place,
                     "message": r.outcome.message,
                 })
             })
