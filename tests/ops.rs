@@ -161,6 +161,7 @@ fn compare(op: &'static OpDef, case: &[SampleArg], variant: Variant, seed: u64, 
                     low: -1.0,
                     high: 1.0,
                     exact: None,
+                    diagonal: 0.0,
                 };
                 y.dtype().is_float().then(|| drawn.make(77 + i as u64).expect("a float tensor"))
             })

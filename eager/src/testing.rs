@@ -138,7 +138,7 @@ pub fn gradgradcheck_report(
 /// Random numbers in the shape of a tensor, between `low` and 1.
 fn random(like: &Tensor, low: f64, seed: u64) -> Result<Tensor> {
     let dims = like.layout().shape.clone();
-    TensorSample { dtype: DType::F64, dims, low, high: 1.0, exact: None }.make(seed)
+    TensorSample { dtype: DType::F64, dims, low, high: 1.0, exact: None, diagonal: 0.0 }.make(seed)
 }
 
 /// A random direction of length 1 with positive components, so that no part of a derivative hides another.

@@ -267,7 +267,9 @@ impl Check<'_> {
             }
             if matches!(node.kind, NodeKind::Fused)
                 && let Some(&inner) =
-                    self.graph.block(block).nodes.iter().find(|&&n| self.graph.node(n).op().is_none())
+                    self.graph.block(block).nodes.iter().find(|&&n| {
+                        !matches!(self.graph.node(n).kind, NodeKind::Op(_) | NodeKind::Constant(_))
+                    })
             {
                 return Err(
                     self.at(node, format!("a fused block holds a '{}'", self.graph.node(inner).kind.word()))
