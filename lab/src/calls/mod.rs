@@ -6,10 +6,12 @@ mod aliases;
 mod composed;
 mod draws;
 mod functions;
+mod hosts;
 mod linear;
 mod operations;
 mod order;
 mod places;
+mod special;
 mod tensorflow;
 mod windows;
 
@@ -35,6 +37,8 @@ const FAMILIES: &[&[Entry]] = &[
     order::FUNCTIONS,
     tensorflow::FUNCTIONS,
     places::FUNCTIONS,
+    hosts::FUNCTIONS,
+    special::FUNCTIONS,
     windows::FUNCTIONS,
 ];
 
@@ -201,8 +205,11 @@ const SPELLINGS: &[(&str, &str)] =
 /// A call's parameters and what it runs. A method without a line of its own is the function of its name.
 fn find(call: &str) -> Option<(&'static str, Target)> {
     let name = ALIASES.iter().find(|(alias, _)| *alias == call).map_or(call, |(_, name)| name);
-    let op =
-        OPS.iter().find(|(own, ..)| *own == name).map(|(_, op, parameters)| (*parameters, Target::Op(op)));
+    let op = OPS
+        .iter()
+        .chain(special::OPS)
+        .find(|(own, ..)| *own == name)
+        .map(|(_, op, parameters)| (*parameters, Target::Op(op)));
     let function = || {
         let entry = FAMILIES.iter().flat_map(|f| f.iter()).find(|(own, ..)| *own == name);
         entry.map(|(_, parameters, function)| (*parameters, Target::Function(*function)))

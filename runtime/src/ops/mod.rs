@@ -6,6 +6,8 @@ mod arithmetic;
 mod arrange;
 mod bags;
 mod batch;
+mod bell;
+mod bessel;
 mod blas;
 mod bounds;
 mod channels;
@@ -23,8 +25,10 @@ mod extrema;
 mod factors;
 mod fold;
 mod found;
+mod gamma;
 mod gates;
 mod gathering;
+mod incomplete;
 mod index;
 mod indexing;
 mod join;
@@ -37,9 +41,12 @@ mod moments;
 mod movement;
 mod normal;
 mod norms;
+mod numbers;
 mod order;
 mod pairs;
+mod parts;
 mod places;
+mod polynomials;
 mod pooling;
 mod pools;
 mod power;
@@ -53,6 +60,7 @@ mod rules;
 mod running;
 mod scale;
 mod select;
+mod series;
 mod shapes;
 mod solve;
 mod special;
@@ -63,6 +71,7 @@ mod statistics;
 mod unary;
 mod view;
 mod window;
+mod zeta;
 
 pub use activation::*;
 pub use advanced::*;
@@ -70,6 +79,8 @@ pub use arithmetic::*;
 pub use arrange::*;
 pub use bags::Bags;
 pub use batch::*;
+pub use bell::*;
+pub use bessel::*;
 pub use blas::*;
 pub use bounds::*;
 pub use channels::*;
@@ -83,8 +94,10 @@ pub use extrema::*;
 pub use factors::*;
 pub use fold::*;
 pub use found::*;
+pub use gamma::*;
 pub use gates::*;
 pub use gathering::*;
+pub use incomplete::*;
 pub use index::*;
 pub use indexing::*;
 pub use join::*;
@@ -94,9 +107,12 @@ pub use moments::*;
 pub use movement::*;
 pub use normal::*;
 pub use norms::*;
+pub use numbers::*;
 pub use order::*;
 pub use pairs::*;
+pub use parts::*;
 pub use places::*;
+pub use polynomials::*;
 pub use pooling::*;
 pub use pools::*;
 pub use power::*;
@@ -118,6 +134,7 @@ pub use state::*;
 pub use statistics::*;
 pub use unary::*;
 pub use view::*;
+pub use zeta::*;
 
 use crate::table::OpDef;
 
@@ -131,6 +148,14 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     arithmetic::LIST,
     power::LIST,
     special::LIST,
+    gamma::LIST,
+    zeta::LIST,
+    incomplete::LIST,
+    bessel::LIST,
+    bell::LIST,
+    polynomials::LIST,
+    numbers::LIST,
+    parts::LIST,
     pairs::LIST,
     bounds::LIST,
     compare::LIST,

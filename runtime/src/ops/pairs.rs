@@ -289,6 +289,7 @@ macro_rules! pairs {
         methods! { binary: $($(#[doc = $doc])+ $method $id;)* }
     };
 }
+pub(super) use pairs;
 
 pairs! {
     /// Length of the hypotenuse, sqrt(self^2 + other^2), without needless overflow.

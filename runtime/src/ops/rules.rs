@@ -187,7 +187,7 @@ macro_rules! instructions {
 instructions! {
     [
     neg Neg; exp Exp; exp2 Exp2; expm1 Expm1; erfc Erfc; sin Sin; sign Sign; trunc Trunc; log Log; log1p Log1p; sqrt Sqrt; rsqrt Rsqrt; tanh Tanh; erf Erf; sigmoid Sigmoid; abs Abs; not Not;
-    isinf IsInf;
+    isinf IsInf; isnan IsNan; recip Recip; cos Cos; tan Tan; round Round; floor Floor;
     ]
     [
     add Add; sub Sub; mul Mul; div Div; max Max; min Min; eq Eq; ne Ne; lt Lt; le Le; gt Gt; ge Ge; and And; or Or; pow Pow; atan2 Atan2;
@@ -211,6 +211,37 @@ impl<'a> Formula<'a> {
         self.region.select(c, a, b)
     }
 
+    /// `a` plus a constant.
+    pub(super) fn shift(&mut self, a: Node, by: f64) -> Node {
+        let by = self.number(by);
+        self.add(a, by)
+    }
+
+    /// A polynomial, coefficients from the constant up.
+    pub(super) fn polynomial(&mut self, x: Node, coefficients: &[f64]) -> Node {
+        let mut terms = coefficients.iter().rev();
+        let mut sum = self.number(terms.next().copied().unwrap_or(0.0));
+        for &c in terms {
+            let product = self.mul(sum, x);
+            sum = self.shift(product, c);
+        }
+        sum
+    }
+
+    /// A Chebyshev series in t, which lies in [-1, 1], by Clenshaw's recurrence.
+    pub(super) fn series(&mut self, t: Node, coefficients: &[f64]) -> Node {
+        let double = self.add(t, t);
+        let (mut last, mut sum) = (self.number(0.0), self.number(0.0));
+        for &c in coefficients[1..].iter().rev() {
+            let product = self.mul(double, sum);
+            let difference = self.sub(product, last);
+            (last, sum) = (sum, self.shift(difference, c));
+        }
+        let product = self.mul(t, sum);
+        let difference = self.sub(product, last);
+        self.shift(difference, coefficients[0])
+    }
+
     /// `a` times a constant.
     pub(super) fn scale(&mut self, a: Node, by: f64) -> Node {
         let by = self.number(by);
@@ -222,6 +253,21 @@ impl<'a> Formula<'a> {
 pub(super) fn lower_formula(l: &mut Lowering, value: impl FnOnce(&mut Formula, Node) -> Node) -> Result<()> {
     let x = wide(l, 0)?;
     let y = value(&mut Formula::of(l), x);
+    finish(l, y);
+    Ok(())
+}
+
+/// A formula of the first operands alone, computed in f64 whatever their type: special functions cancel and grow.
+pub(super) fn lower_exact<const N: usize>(
+    l: &mut Lowering,
+    value: impl FnOnce(&mut Formula, [Node; N]) -> Node,
+) -> Result<()> {
+    let mut operands = SmallVec::<[Node; 4]>::new();
+    for i in 0..N {
+        operands.push(l.operand(i, DType::F64)?);
+    }
+    let operands = std::array::from_fn(|i| operands[i]);
+    let y = value(&mut Formula { region: &mut *l.region, dtype: DType::F64 }, operands);
     finish(l, y);
     Ok(())
 }
