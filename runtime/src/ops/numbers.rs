@@ -147,7 +147,11 @@ pairs! {
     /// The representable number next to self in the direction of other.
     NEXTAFTER nextafter "nextafter(Tensor self, Tensor other) -> Tensor" infer_floats 15 floats no_whole
         lower_nextafter
-        => Vjp::Rule(Saves::NOTHING, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| dy.zeros_like(None)));
+        => Vjp::Rule(Saves::INPUTS, |c| binary_gradients(
+            c,
+            |dy| dy.masked_fill(&c.input(0)?.eq(c.input(1)?)?, 0.0),
+            |dy| dy.zeros_like(None),
+        ));
 }
 
 impl Tensor {
