@@ -42,6 +42,9 @@ const FLAT: &[(&str, usize, &str)] = &[
 /// Operands of which one triangle is read; their gradient is that of symmetric matrices (as in torch).
 const SYMMETRIC: &[&str] = &["linalg_cholesky_ex", "linalg_eigh"];
 
+/// Operands of which the lower triangle is read, though their gradient is that of the whole product.
+const LOWER: &[(&str, usize)] = &[("cholesky_solve", 1)];
+
 /// Samples whose gradient is not between the one-sided derivatives (op, sample, why).
 const DIFFERS: &[(&str, usize, &str)] = &[
     ("sort", 5, "the middle one of three equal elements stays where it is whichever of them moves"),
@@ -107,7 +110,11 @@ impl Case {
         let made: Vec<Made> = self
             .made
             .iter()
-            .map(|m| match m {
+            .enumerate()
+            .map(|(i, m)| match m {
+                Made::Tensor(t) if LOWER.contains(&(self.op.name, i)) => {
+                    Made::Tensor(swap(t).tril(0).unwrap())
+                }
                 Made::Tensor(t) if SYMMETRIC.contains(&self.op.name) => {
                     Made::Tensor(halves(swap(t)).unwrap())
                 }
