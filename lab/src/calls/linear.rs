@@ -50,7 +50,7 @@ fn norm(c: &Call) -> Result<Vec<Tensor>> {
         return vector_norm(&x, 2.0, dim, keepdim);
     };
     let rank = if dim.is_none() { x.rank() } else { dims.len() };
-    if !dim.is_none() && rank > 2 || dim.is_none() && rank > 2 {
+    if rank > 2 {
         return Err(Error::shape(format!("a norm is over one or two dimensions, not {rank}")));
     }
     match (ord, rank) {

@@ -97,10 +97,10 @@ fn completed(rows: Matrix, values: &[f64], count: usize) -> Matrix {
     let least = values.first().map_or(0.0, |most| most * f64::EPSILON * f64::EPSILON);
     let sound = values.iter().take_while(|v| **v > least && **v > 0.0).count();
     let mut out = Matrix::zeros(count, length);
-    for i in 0..sound {
+    for (i, value) in values.iter().enumerate().take(sound) {
         let row = out.row_mut(i);
         row.copy_from_slice(rows.row(i));
-        row.iter_mut().for_each(|v| *v /= values[i]);
+        row.iter_mut().for_each(|v| *v /= value);
     }
     if sound < count {
         // Reflections that send the sound rows to axes send the other axes to what is missing.
