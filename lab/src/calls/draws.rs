@@ -102,6 +102,19 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.nn.functional.dropout3d", "input p training", |c| dropped(c, true, false)),
     ("torch.nn.functional.alpha_dropout", "input p training", |c| dropped(c, false, true)),
     ("torch.nn.functional.feature_alpha_dropout", "input p training", |c| dropped(c, true, true)),
+    ("torch.normal", "mean std size dtype", |c| {
+        let std = c.weak("std", DType::F32)?;
+        if std.traced().is_none() && std.to_f64_vec()?.iter().any(|s| *s < 0.0) {
+            return Err(Error::value("a standard deviation must not be negative"));
+        }
+        let mean = c.weak("mean", DType::F32)?;
+        let shape = match c.value("size") {
+            Some(_) => c.arg("size")?.extents()?.to_vec(),
+            None => Tensor::broadcast_shapes(&[mean.shape(), std.shape()])?,
+        };
+        let noise = Tensor::randn(&shape, c.dtype(mean.dtype().promote(std.dtype()))?, mean.device())?;
+        one(noise.mul(&std)?.add(&mean))
+    }),
     ("torch.multinomial", "input num_samples replacement", multinomial),
     ("torch.bernoulli", "input p", |c| {
         let x = c.tensor("input")?;

@@ -88,6 +88,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.float_power", "input exponent", float_power),
     ("torch.positive", "input", positive),
     ("torch.real", "input", itself),
+    ("torch.isreal", "input", |c| one(c.tensor("input")?.ones_like(Some(DType::Bool)))),
     ("torch.conj", "input", itself),
     ("torch.conj_physical", "input", itself),
     ("torch.resolve_conj", "input", itself),

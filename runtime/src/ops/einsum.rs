@@ -59,9 +59,7 @@ impl Term {
             return Ok(self);
         }
         let labels = self.labels.iter().copied().filter(|&l| keep(l)).collect();
-        // Whole numbers stay of their type.
-        let tensor = self.tensor.sum(&over, false)?.to(self.tensor.dtype())?;
-        Ok(Term { tensor, labels })
+        Ok(Term { tensor: self.tensor.sum(&over, false)?, labels })
     }
 
     /// The dimensions in this order, extents of 1 repeated to those of the other operand, grouped as `shape`.
@@ -106,7 +104,9 @@ impl Term {
         let y = b.laid(&[&batch[..], &summed, &right].concat(), &a, &[p, k, n])?;
         let labels = [&batch[..], &left, &right].concat();
         let shape: Vec<usize> = labels.iter().map(extent).collect();
-        Ok(Term { tensor: x.matmul(&y)?.reshape(&ints(&shape))?, labels })
+        // A sum has widened whole numbers.
+        let common = x.dtype().promote(y.dtype());
+        Ok(Term { tensor: x.to(common)?.matmul(&y.to(common)?)?.reshape(&ints(&shape))?, labels })
     }
 }
 
