@@ -48,7 +48,7 @@ OUT_OF_SCOPE = {
     "empty": MEMORY, "empty_like": MEMORY, "empty_strided": MEMORY, "empty_permuted": MEMORY, "new_empty": MEMORY,
     "new_empty_strided": MEMORY, "resize_": MEMORY, "resize_as_": MEMORY, "grid_sampler_3d": "no small samples",
     "linalg.eigh": GAUGE, "linalg.svd": GAUGE, "svd": GAUGE, "geqrf": "LAPACK's own packed form", "ormqr": "LAPACK's own packed form",
-    "svd_lowrank": DRAWN, "pca_lowrank": DRAWN, "linalg.ldl_factor": "LAPACK's own packed form",
+    "bernoulli": DRAWN, "svd_lowrank": DRAWN, "pca_lowrank": DRAWN, "linalg.ldl_factor": "LAPACK's own packed form",
     "linalg.ldl_factor_ex": "LAPACK's own packed form", "linalg.ldl_solve": "LAPACK's own packed form",
     "hash_tensor": "a hash of memory", "nn.functional.linear_cross_entropy": PROTOTYPE, "linalg.polar": PROTOTYPE,
     "linalg.matrix_sqrth": PROTOTYPE, "nn.functional.multi_head_attention_forward": "a module in disguise, 24 arguments",
