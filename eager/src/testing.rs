@@ -351,16 +351,17 @@ mod tests {
             let options = GradcheckOptions { fast_mode, ..GradcheckOptions::default() };
             let x = leaf(&[0.5, -1.0, 2.0]);
             let right = |a: &[Tensor]| Ok(vec![square(&a[0], false)?]);
-            gradcheck(right, &[x.clone()], options).unwrap();
-            gradgradcheck(right, &[x.clone()], None, options).unwrap();
+            gradcheck(right, std::slice::from_ref(&x), options).unwrap();
+            gradgradcheck(right, std::slice::from_ref(&x), None, options).unwrap();
             let error =
-                gradcheck(|a: &[Tensor]| Ok(vec![square(&a[0], true)?]), &[x.clone()], options).unwrap_err();
+                gradcheck(|a: &[Tensor]| Ok(vec![square(&a[0], true)?]), std::slice::from_ref(&x), options)
+                    .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotClose);
             assert!(error.message().contains("output 0 with respect to input 0"), "{error}");
             // The first derivative is right and the second is not.
             let half =
                 |a: &[Tensor]| Ok(vec![square(&a[0], true)?.mul(2.0)?.sub(&a[0].detach()?.square()?)?]);
-            gradcheck(half, &[x.clone()], options).unwrap();
+            gradcheck(half, std::slice::from_ref(&x), options).unwrap();
             assert!(gradgradcheck(half, &[x], None, options).is_err());
         }
     }
@@ -389,7 +390,10 @@ mod tests {
         let id = |a: &[Tensor]| Ok(vec![a[0].mul(1.0)?]);
         let options = GradcheckOptions::default();
         let plain = Tensor::from_slice(&[1.0f64], &[1]).unwrap();
-        assert_eq!(gradcheck(id, &[plain.clone()], options).unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(
+            gradcheck(id, std::slice::from_ref(&plain), options).unwrap_err().kind(),
+            ErrorKind::Value
+        );
         let coarse = plain.to(DType::F32).unwrap().requires_grad_(true).unwrap();
         assert_eq!(gradcheck(id, &[coarse], options).unwrap_err().kind(), ErrorKind::DType);
         let spread = plain.expand(&[4]).unwrap().alias().requires_grad_(true).unwrap();

@@ -17,7 +17,8 @@ use std::f64::consts::PI;
 const LONG: usize = 384;
 
 fn infer_floats(c: &Infer) -> Result<Types> {
-    (c.tensor(0)?, c.tensor(1)?);
+    c.tensor(0)?;
+    c.tensor(1)?;
     let dtype = promote(c.args)?;
     float_only(dtype)?;
     infer_broadcast_as(c, dtype)
