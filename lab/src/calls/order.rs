@@ -136,7 +136,38 @@ fn histogram(c: &Call) -> Result<Vec<Tensor>> {
     Ok(vec![counts, edges])
 }
 
+fn histogramdd(c: &Call) -> Result<Vec<Tensor>> {
+    let x = c.tensor("input")?;
+    let (range, axes) = (numbers(c, "range")?, x.shape().last().copied().unwrap_or(0));
+    let even = |d: usize, n: i64| match range.get(2 * d..2 * d + 2) {
+        Some([low, high]) => Bins::Even(n, *low, *high),
+        _ => Bins::Even(n, 0.0, 0.0),
+    };
+    if !range.is_empty() && range.len() != 2 * axes {
+        return Err(Error::value(format!("{axes} ranges have {} ends, got {}", 2 * axes, range.len())));
+    }
+    let bins: Vec<Bins> = match c.value("bins") {
+        Some(Value::List(list)) => list
+            .iter()
+            .map(|v| match v {
+                Value::Tensor(edges) => Ok(Bins::Edges(edges)),
+                other => Err(Error::value(format!("bins cannot be {other:?}"))),
+            })
+            .collect::<Result<_>>()?,
+        Some(Value::Host(Host::Ints(counts))) => {
+            counts.iter().enumerate().map(|(d, &n)| even(d, n)).collect()
+        }
+        _ => {
+            let n = c.int("bins", 10)?;
+            (0..axes).map(|d| even(d, n)).collect()
+        }
+    };
+    let (counts, edges) = x.histogramdd(&bins, c.optional("weight")?, c.flag("density", false)?)?;
+    Ok(std::iter::once(counts).chain(edges).collect())
+}
+
 pub(super) const FUNCTIONS: &[Entry] = &[
+    ("torch.histogramdd", "input bins range weight density", histogramdd),
     ("torch.sort", "input dim descending stable", |c| {
         bind("sort", &[Arg::Tensor(c.tensor("input")?), c.arg("dim")?, c.arg("descending")?])
     }),

@@ -203,53 +203,103 @@ impl Tensor {
     /// widths of the bins.
     #[track_caller]
     pub fn histogram(&self, bins: Bins, weight: Option<&Tensor>, density: bool) -> Result<(Tensor, Tensor)> {
+        if let Some(w) = weight
+            && w.shape() != self.shape()
+        {
+            return Err(Error::shape(format!("weights {w:?} do not fit {self:?}")));
+        }
+        let weight = weight.map(|w| w.reshape(&[-1])).transpose()?;
+        let (counts, mut edges) = self.reshape(&[-1, 1])?.histogramdd(&[bins], weight.as_ref(), density)?;
+        Ok((counts, edges.remove(0)))
+    }
+
+    /// A histogram of points, whose coordinates lie along the last dimension, in as many dimensions; and the edges of the
+    /// bins in each. `density` divides by the sum and by the bins' volumes.
+    #[track_caller]
+    pub fn histogramdd(
+        &self,
+        bins: &[Bins],
+        weight: Option<&Tensor>,
+        density: bool,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let dtype = self.dtype();
         if !matches!(dtype, DType::F32 | DType::F64) {
             return Err(Error::dtype(format!("a histogram takes float32 or float64, got {dtype}")));
         }
+        let (Some((&axes, points)), true) = (self.shape().split_last(), self.rank() > 1) else {
+            return Err(Error::shape(format!("points lie in rows, got {:?}", self.shape())));
+        };
+        if bins.len() != axes {
+            let what = format!("bins in {} dimensions for points of {axes} coordinates", bins.len());
+            return Err(Error::shape(what));
+        }
         if let Some(w) = weight
-            && (w.dtype() != dtype || w.shape() != self.shape())
+            && (w.dtype() != dtype || w.shape() != points)
         {
             return Err(Error::shape(format!("weights {w:?} do not fit {self:?}")));
         }
-        let x = self.detach()?.reshape(&[-1])?;
-        let edges = match bins {
-            Bins::Edges(edges) => {
-                if edges.dtype() != dtype {
-                    return Err(Error::dtype(format!("edges of {} for elements of {dtype}", edges.dtype())));
-                }
-                if edges.rank() != 1 || edges.numel() < 1 {
-                    return Err(Error::shape(format!("edges must have one dimension, got {edges:?}")));
-                }
-                edges.clone()
-            }
-            Bins::Even(n, low, high) => {
-                // Of nothing torch makes bins of [0, 1].
-                let high = if low == high && x.numel() == 0 { low + 1.0 } else { high };
-                let (low, high) = x.histogram_range(n, low, high, 0.5)?;
-                Tensor::linspace(low, high, n as usize + 1, dtype, x.device())?
-            }
+        let points = self.detach()?.reshape(&[points.iter().product::<usize>() as i64, axes as i64])?;
+        let mut all_edges = Vec::new();
+        let (mut place, mut inside): (Option<Tensor>, Option<Tensor>) = (None, None);
+        for (d, bins) in bins.iter().enumerate() {
+            let x = points.select(1, d as i64)?.contiguous()?;
+            let edges = x.bin_edges(*bins)?;
+            let n = edges.numel() as i64 - 1;
+            let (first, last) = (edges.select(0, 0)?, edges.select(0, n)?);
+            let within = x.ge(&first)?.logical_and(&x.le(&last)?)?;
+            // The last bin has both its ends.
+            let own = edges.searchsorted(&x, true)?.sub(1i64)?.clamp(0i64, (n - 1).max(0))?;
+            place = Some(match place {
+                Some(before) => before.mul(n)?.add(&own)?,
+                None => own,
+            });
+            inside = Some(match inside {
+                Some(before) => before.logical_and(&within)?,
+                None => within,
+            });
+            all_edges.push(edges);
+        }
+        let (Some(place), Some(inside)) = (place, inside) else {
+            return Err(Error::shape("points without coordinates"));
         };
-        let n = edges.numel() - 1;
-        let last = edges.select(0, n as i64)?;
-        let after = edges.searchsorted(&x, true)?.sub(1i64)?;
-        // The last bin has both its ends.
-        let place = x.eq(&last)?.select_where(n as i64 - 1, &after)?;
-        let inside = place.ge(0i64)?.logical_and(&place.lt(n as i64)?)?;
         let weights = match weight {
             Some(w) => w.detach()?.reshape(&[-1])?,
-            None => x.ones_like(None)?,
+            None => Tensor::ones(place.shape(), dtype, self.device())?,
         };
-        let zeros = Tensor::zeros(&[n], dtype, x.device())?;
-        let counts = zeros.scatter_add(
-            0,
-            &inside.select_where(&place, 0i64)?,
-            &inside.select_where(&weights, Scalar::Int(0).to_f64())?,
-        )?;
-        let counts = match density {
-            true => counts.div(&counts.sum(&[], false)?)?.div(&edges.diff(1, 0)?)?,
-            false => counts,
-        };
-        Ok((counts, edges))
+        let extents: Vec<i64> = all_edges.iter().map(|e| e.numel() as i64 - 1).collect();
+        let zeros = Tensor::zeros(&[extents.iter().product::<i64>() as usize], dtype, self.device())?;
+        let nothing = Scalar::Int(0).to_f64();
+        let places = inside.select_where(&place, 0i64)?;
+        let mut counts =
+            zeros.scatter_add(0, &places, &inside.select_where(&weights, nothing)?)?.reshape(&extents)?;
+        if density {
+            counts = counts.div(&counts.sum(&[], false)?)?;
+            for (d, edges) in all_edges.iter().enumerate() {
+                let mut along = vec![1; axes];
+                along[d] = -1;
+                counts = counts.div(&edges.diff(1, 0)?.reshape(&along)?)?;
+            }
+        }
+        Ok((counts, all_edges))
+    }
+
+    /// The edges of a histogram of this vector.
+    fn bin_edges(&self, bins: Bins) -> Result<Tensor> {
+        let dtype = self.dtype();
+        match bins {
+            Bins::Edges(edges) if edges.dtype() != dtype => {
+                Err(Error::dtype(format!("edges of {} for elements of {dtype}", edges.dtype())))
+            }
+            Bins::Edges(edges) if edges.rank() != 1 || edges.numel() < 1 => {
+                Err(Error::shape(format!("edges must have one dimension, got {edges:?}")))
+            }
+            Bins::Edges(edges) => Ok(edges.clone()),
+            Bins::Even(n, low, high) => {
+                // Of nothing torch makes bins of [0, 1].
+                let high = if low == high && self.numel() == 0 { low + 1.0 } else { high };
+                let (low, high) = self.histogram_range(n, low, high, 0.5)?;
+                Tensor::linspace(low, high, n as usize + 1, dtype, self.device())
+            }
+        }
     }
 }
