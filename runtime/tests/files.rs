@@ -5,26 +5,29 @@ use runtime::io::{Limits, npy, npz, safetensors};
 use runtime::samples::TensorSample;
 use runtime::{DType, ErrorKind, Result, Tensor};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The system's allocator, counting.
+/// The system's allocator, counting what each thread takes and gives back, so that tests side by side do not see each
+/// other's memory.
 struct Counting;
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
 
 // SAFETY: every call goes to the system's allocator with the same arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
+        let live = LIVE.get() + layout.size() as isize;
+        LIVE.set(live);
+        PEAK.set(PEAK.get().max(live));
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
+        LIVE.set(LIVE.get() - layout.size() as isize);
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -32,12 +35,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-/// Tests of this file take turns, so that one counts its own memory.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn drawn(dtype: DType, dims: &[usize], seed: u64) -> Tensor {
     let dims = dims.iter().copied().collect();
@@ -74,7 +71,6 @@ fn assert_same(got: &[(String, Tensor)], want: &[(String, Tensor)]) {
 
 #[test]
 fn what_is_written_comes_back() {
-    let _turn = turn();
     let folder = std::env::temp_dir().join(format!("trifold-files-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let limits = Limits::default();
@@ -123,7 +119,6 @@ fn by_hand(version: [u8; 2], header: &str, data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn npy_of_every_version_and_order() {
-    let _turn = turn();
     let limits = Limits::default();
     let parse = |bytes: &[u8]| npy::parse(bytes, &limits);
     for version in [[1, 0], [2, 0], [3, 0]] {
@@ -246,12 +241,11 @@ fn attack(name: &str, whole: &[u8], read: impl Fn(&[u8], &Limits) -> Result<usiz
     /// Beside the file itself: tables, names, messages.
     const ROOM: usize = 1 << 18;
     let limits = Limits { bytes: 1 << 20, ..Limits::default() };
-    let _turn = turn();
     let (mut choices, mut accepted) = (Choices(7), 0);
     for i in 0..FILES {
         let bytes = damaged(whole, &mut choices);
-        let before = LIVE.load(Relaxed);
-        PEAK.store(before, Relaxed);
+        let before = LIVE.get();
+        PEAK.set(before);
         runtime::alloc::reset_peak();
         let live = runtime::alloc::stats().live_bytes;
         match read(&bytes, &limits) {
@@ -262,10 +256,13 @@ fn attack(name: &str, whole: &[u8], read: impl Fn(&[u8], &Limits) -> Result<usiz
                 assert!(e.message().contains("byte "), "{name} {i}: {e}");
             }
         }
-        let (host, device) = (PEAK.load(Relaxed) - before, runtime::alloc::stats().peak_bytes - live);
+        let (host, device) = (PEAK.get() - before, runtime::alloc::stats().peak_bytes - live);
         // What unpacks may be as large as the limit says; nothing else depends on what the file claims.
         let bound = ROOM + 40 * bytes.len() + 2 * limits.bytes as usize * usize::from(name == "npz");
-        assert!(host < bound && (device as usize) < bound, "{name} {i}: {host} and {device} bytes");
+        assert!(
+            (host as usize) < bound && (device as usize) < bound,
+            "{name} {i}: {host} and {device} bytes"
+        );
     }
     println!("{name}: {accepted} of {FILES} damaged files still hold something");
     accepted
@@ -299,7 +296,6 @@ fn damaged_npz() {
 
 #[test]
 fn what_unpacks_to_more_than_it_says_is_refused() {
-    let _turn = turn();
     let zeros = Tensor::from_slice(&vec![0u8; 1 << 20], &[1 << 20]).unwrap();
     let whole = npz::to_bytes(&[("zeros", &zeros)], true).unwrap();
     assert!(whole.len() < 1 << 13);
