@@ -26,97 +26,97 @@ use std::sync::{Mutex, PoisonError};
 /// What a routine computes. In brackets: the extents; then the operands of one member, those after the arrow written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
-    /// [n]: x[n] -> values[n], places[n]. Stable; NaN is greater than every number.
+    /// `[n]: x[n] -> values[n], places[n]`. Stable; NaN is greater than every number.
     Sort {
         /// Greatest first.
         descending: bool,
     },
-    /// [n, k]: x[n] -> values[k], places[k]. The k first elements in order.
+    /// `[n, k]: x[n] -> values[k], places[k]`. The k first elements in order.
     Choose {
         /// Greatest first.
         largest: bool,
     },
-    /// [n]: x[n] -> value, place. The lower median; NaN if there is one and it is not skipped.
+    /// `[n]: x[n] -> value, place`. The lower median; NaN if there is one and it is not skipped.
     Median {
         /// NaN do not count.
         skip_nan: bool,
     },
-    /// [n]: x[n] -> value, place. The most frequent element (the smallest of several), and the last place that holds it.
+    /// `[n]: x[n] -> value, place`. The most frequent element (the smallest of several), and the last place that holds it.
     Mode,
-    /// [n, m]: sorted[n], values[m] -> places[m]. Where each value would be inserted.
+    /// `[n, m]: sorted[n], values[m] -> places[m]`. Where each value would be inserted.
     Search {
         /// After equal elements rather than before them.
         right: bool,
     },
-    /// [rows, columns]: x[rows, columns] -> places[rows]. The order of rows, first column first.
+    /// `[rows, columns]: x[rows, columns] -> places[rows]`. The order of rows, first column first.
     SortRows,
-    /// [size, extents...]: x[extents...] -> coordinates[size, rank]. The first `size` elements that are not zero, then fill.
+    /// `[size, extents...]: x[extents...] -> coordinates[size, rank]`. The first `size` elements that are not zero, then fill.
     Nonzero {
         /// What stands where there are no more.
         fill: i64,
     },
-    /// [n, k]: x[n], places[k], source[k] -> out[n]. The source reduced into what the places name.
+    /// `[n, k]: x[n], places[k], source[k] -> out[n]`. The source reduced into what the places name.
     ScatterReduce {
         /// How.
         reduction: Reduction,
         /// What stands in a place that is named takes part.
         include_self: bool,
     },
-    /// [n]: A[n, n] -> factor[n, n], code. A = L L^T (or U^T U); reads one triangle.
+    /// `[n]: A[n, n] -> factor[n, n], code`. A = L L^T (or U^T U); reads one triangle.
     Cholesky {
         /// U rather than L.
         upper: bool,
         /// A matrix that is not positive definite is an error rather than a code.
         check: bool,
     },
-    /// [n, k]: A[n, n], B[n, k] -> X[n, k]. A X = B by substitution.
+    /// `[n, k]: A[n, n], B[n, k] -> X[n, k]`. A X = B by substitution.
     Triangular {
         /// A is upper triangular.
         upper: bool,
         /// The diagonal of A counts as ones.
         unit: bool,
     },
-    /// [m, n]: A[m, n] -> LU[m, n], pivots[min(m, n)] (from 1), code.
+    /// `[m, n]: A[m, n] -> LU[m, n], pivots[min(m, n)] (from 1), code`.
     Lu {
         /// Rows are exchanged.
         pivot: bool,
         /// A zero on U's diagonal is an error rather than a code.
         check: bool,
     },
-    /// [k, m]: pivots[k] -> rows[m]. The order of rows that the exchanges lead to.
+    /// `[k, m]: pivots[k] -> rows[m]`. The order of rows that the exchanges lead to.
     Permutation,
-    /// [n, k]: A[n, n], B[n, k] -> X[n, k], LU[n, n], pivots[n], code. A X = B.
+    /// `[n, k]: A[n, n], B[n, k] -> X[n, k], LU[n, n], pivots[n], code`. A X = B.
     Solve {
         /// A singular matrix is an error rather than a code.
         check: bool,
     },
-    /// [n]: A[n, n] -> inverse[n, n], code.
+    /// `[n]: A[n, n] -> inverse[n, n], code`.
     Inverse {
         /// A singular matrix is an error rather than a code.
         check: bool,
     },
-    /// [m, n, k]: A[m, n] -> Q[m, k] (nothing without Q), R[k, n].
+    /// `[m, n, k]: A[m, n] -> Q[m, k] (nothing without Q), R[k, n]`.
     Qr {
         /// Q is wanted.
         with_q: bool,
     },
-    /// [m, n]: A[m, n] -> reflections below R[m, n], factors[min(m, n)].
+    /// `[m, n]: A[m, n] -> reflections below R[m, n], factors[min(m, n)]`.
     Geqrf,
-    /// [m, n, k]: reflections[m, n], factors[k] -> the first n columns of their product[m, n].
+    /// `[m, n, k]: reflections[m, n], factors[k] -> the first n columns of their product[m, n]`.
     Householder,
-    /// [n]: A[n, n] -> eigenvalues[n] in rising order, eigenvectors[n, n] in columns. Symmetric; reads one triangle.
+    /// `[n]: A[n, n] -> eigenvalues[n] in rising order, eigenvectors[n, n] in columns`. Symmetric; reads one triangle.
     Eigh {
         /// The upper triangle.
         upper: bool,
     },
-    /// [m, n]: A[m, n] -> U, S[min(m, n)] in falling order, Vh; thin, or square where `full`.
+    /// `[m, n]: A[m, n] -> U, S[min(m, n)] in falling order, Vh; thin, or square where `full``.
     Svd {
         /// U and Vh are square.
         full: bool,
     },
-    /// [m, n]: A[m, n], atol[1], rtol[1] -> P[n, m]. Singular values up to the tolerance count as zero.
+    /// `[m, n]: A[m, n], atol[1], rtol[1] -> P[n, m]`. Singular values up to the tolerance count as zero.
     PseudoInverse,
-    /// [n]: A[n, n] -> exp(A)[n, n].
+    /// `[n]: A[n, n] -> exp(A)[n, n]`.
     Exponential,
 }
 

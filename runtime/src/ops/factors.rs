@@ -247,7 +247,7 @@ ops! {
             e.case(ErrorKind::Value, [exact(DType::F32, &[2, 2], &[1i64, 2, 2, 4]), host(true), host(true)]);
         },
     }
-    /// The order of rows to which the exchanges of an LU factorisation lead: row i of P^T A is row out[i] of A.
+    /// The order of rows to which the exchanges of an LU factorisation lead: row i of P^T A is row `out[i]` of A.
     LU_PERMUTATION = "lu_permutation(Tensor pivots, int rows) -> Tensor" {
         infer: |c| {
             let t = c.tensor(0)?;

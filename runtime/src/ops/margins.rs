@@ -21,7 +21,7 @@ fn rows(scores: &Tensor, target: &Tensor, target_rank: usize) -> Result<(Tensor,
 }
 
 impl Tensor {
-    /// The mean over the classes of max(0, margin - x[target] + x[class])^p, weighed by the target's class.
+    /// The mean over the classes of `max(0, margin - x[target] + x[class])^p`, weighed by the target's class.
     #[track_caller]
     pub fn multi_margin_loss(
         &self,
@@ -63,7 +63,7 @@ impl Tensor {
         reduce(&if single { losses.reshape(&[])? } else { losses }, how)
     }
 
-    /// The mean over the classes of max(0, 1 - x[label] + x[other]) for every label and every class that is none. A row of
+    /// The mean over the classes of `max(0, 1 - x[label] + x[other])` for every label and every class that is none. A row of
     /// labels ends at its first -1.
     #[track_caller]
     pub fn multilabel_margin_loss(&self, target: &Tensor, reduction: &str) -> Result<Tensor> {
