@@ -89,8 +89,6 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("torch.true_divide", "torch.div"),
     ("torch.trapz", "torch.trapezoid"),
     ("torch.adjoint", "torch.Tensor.adjoint"),
-    ("torch.resolve_neg", "torch.clone"),
-    ("torch.resolve_conj", "torch.clone"),
     ("torch.linalg.matmul", "torch.matmul"),
     ("torch.ger", "torch.outer"),
     ("torch.det", "torch.linalg.det"),

@@ -171,14 +171,6 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(c.tensor("input")?.normalize(c.float("p", 2.0)?, c.int("dim", 1)?, c.float("eps", 1e-12)?))
     }),
     (
-        "torch.nn.functional.instance_norm",
-        "input running_mean running_var weight bias use_input_stats momentum eps",
-        |c| {
-            let (weight, bias) = (c.optional("weight")?, c.optional("bias")?);
-            one(c.tensor("input")?.instance_norm(weight, bias, c.float("eps", 1e-5)?))
-        },
-    ),
-    (
         "torch.nn.functional.scaled_dot_product_attention",
         "query key value attn_mask dropout_p is_causal scale enable_gqa",
         |c| {
@@ -241,10 +233,10 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         Tensor::meshgrid(&c.tensors("tensors")?, c.str("indexing", "ij")?)
     }),
     ("torch.pixel_shuffle", "input upscale_factor", |c| {
-        one(c.tensor("input")?.pixel_shuffle(c.int("upscale_factor", 1)? as usize))
+        one(c.tensor("input")?.pixel_shuffle(c.int("upscale_factor", 1)?.max(0) as usize))
     }),
     ("torch.pixel_unshuffle", "input downscale_factor", |c| {
-        one(c.tensor("input")?.pixel_unshuffle(c.int("downscale_factor", 1)? as usize))
+        one(c.tensor("input")?.pixel_unshuffle(c.int("downscale_factor", 1)?.max(0) as usize))
     }),
     ("torch.diff", "input n dim prepend append", |c| {
         let (x, n, dim) = (c.tensor("input")?, c.int("n", 1)?, c.int("dim", -1)?);

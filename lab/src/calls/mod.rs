@@ -217,6 +217,13 @@ fn find(call: &str) -> Option<(&'static str, Target)> {
     op.or_else(function).or_else(|| find(&format!("torch.{}", name.strip_prefix("torch.Tensor.")?)))
 }
 
+/// Every name that has a line, in no order. Methods without one are functions, see `find`.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let ops = OPS.iter().chain(special::OPS).map(|(name, ..)| *name);
+    let functions = FAMILIES.iter().flat_map(|f| f.iter()).map(|(name, ..)| *name);
+    ALIASES.iter().map(|(name, _)| *name).chain(ops).chain(functions)
+}
+
 /// Whether the call is known.
 pub fn is_known(call: &str) -> bool {
     find(call).is_some()

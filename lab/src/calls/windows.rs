@@ -352,10 +352,4 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.channel_shuffle", "input groups", channel_shuffle),
     ("torch.nn.functional.channel_shuffle", "input groups", channel_shuffle),
-    ("torch.nn.functional.pixel_shuffle", "input upscale_factor", |c| {
-        one(c.tensor("input")?.pixel_shuffle(c.int("upscale_factor", 1)?.max(0) as usize))
-    }),
-    ("torch.nn.functional.pixel_unshuffle", "input downscale_factor", |c| {
-        one(c.tensor("input")?.pixel_unshuffle(c.int("downscale_factor", 1)?.max(0) as usize))
-    }),
 ];
