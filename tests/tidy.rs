@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates from the ground up; each may name only those before it.
-const LAYERS: [&str; 6] = ["kernels", "runtime", "eager", "graph", "models", "lab"];
+const LAYERS: [&str; 7] = ["kernels", "runtime", "eager", "graph", "script", "models", "lab"];
 
 /// Wings of equal rank, which never name each other.
 const WINGS: (&str, &str) = ("eager", "graph");

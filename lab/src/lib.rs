@@ -1,6 +1,5 @@
 //! Measuring: interleaved samples, counters, comparisons of execution models, reference files, reports.
 
-pub mod calls;
 pub mod check;
 pub mod compare;
 pub mod digits;

@@ -1,20 +1,23 @@
 //! Reference files: stored cases with inputs, expected outputs and gradients, and how a case is checked.
 //!
-//! A file is a safetensors file whose metadata `cases` is a JSON list. Values are compared with the tolerances that the
+//! A file is a safetensors file, as it is or through gzip, whose metadata `cases` is a JSON list. Values are compared with the tolerances that the
 //! case or its element type asks for; NaN equals NaN.
 
-use crate::calls::{self, Value};
 use crate::execute::{self, Results, Runner};
+use flate2::read::MultiGzDecoder;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::io::{
-    Limits,
+    Limits, read_whole,
     safetensors::{self, Archive},
 };
 use runtime::testing::{Tolerance, differences};
 use runtime::{DType, Host, Scalar, Tensor};
+use script::calls::{self, Value};
 use serde_json::Value as Json;
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -104,11 +107,32 @@ fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::File, what)
 }
 
+/// The first two bytes of gzip.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Most bytes that a packed file may unpack to.
+const UNPACKED: u64 = 1 << 30;
+
+/// A file's bytes, unpacked if they are packed.
+fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if !bytes.starts_with(&GZIP) {
+        return Ok(bytes.into());
+    }
+    let mut out = Vec::new();
+    let read = MultiGzDecoder::new(bytes).take(UNPACKED + 1).read_to_end(&mut out);
+    match read {
+        Err(e) => Err(malformed(format!("gzip after {} unpacked bytes: {e}", out.len()))),
+        Ok(n) if n as u64 > UNPACKED => Err(malformed(format!("it unpacks to more than {UNPACKED} bytes"))),
+        Ok(_) => Ok(out.into()),
+    }
+}
+
 impl File {
     /// Reads a file.
     pub fn open(path: &Path) -> Result<File> {
-        let archive = safetensors::read(path, &Limits::default())?;
-        File::of(archive).map_err(|e| malformed(format!("{}: {}", path.display(), e.message())))
+        let of_file = |e: Error| malformed(format!("{}: {}", path.display(), e.message()));
+        let bytes = read_whole(path, &Limits::default())?;
+        File::parse(&unpacked(&bytes).map_err(of_file)?).map_err(of_file)
     }
 
     /// Reads a file's bytes.

@@ -62,7 +62,9 @@ fn main() -> ExitCode {
         .expect("the folder of reference files")
         .map(|entry| entry.expect("an entry").path())
         .filter(|p| {
-            p.extension().is_some_and(|e| e == "safetensors") && !p.ends_with("mlp_steps.safetensors")
+            let name = p.to_string_lossy();
+            (name.ends_with(".safetensors") || name.ends_with(".gz"))
+                && !name.ends_with("mlp_steps.safetensors")
         })
         .filter(|p| words.is_empty() || words.iter().any(|w| p.to_string_lossy().contains(w.as_str())))
         .collect();
@@ -113,7 +115,8 @@ fn run(files: &[PathBuf], modes: &[&Mode], skips: &[Skip], whole: bool) -> bool 
                 }
             }
         }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split('.').next().unwrap_or_default();
         let counts: Vec<String> =
             modes.iter().zip(&passed).map(|(mode, n)| format!("{} {n}", mode.name)).collect();
         println!("  {name:<18} {:>5} samples: {}", file.cases.len(), counts.join(", "));

@@ -3,6 +3,7 @@
 /// Ops whose operands are torch's parameters in the same order: torch's name, the op, torch's parameters. The first must be
 /// a tensor unless it begins with `#`; another that begins with `!` must be one too.
 pub(super) const OPS: &[(&str, &str, &str)] = &[
+    ("torch.detach", "detach", "input"),
     ("torch.neg", "neg", "input"),
     ("torch.abs", "abs", "input"),
     ("torch.sign", "sign", "input"),

@@ -1,7 +1,7 @@
 //! What is a view in torch is a view here: it shares its input's memory, and a write through it is seen.
 
-use lab::calls::{Value, run};
 use runtime::{Arg, DType, DeviceId, Host, Origin, Scalar, Tensor, door, ops};
+use script::calls::{Value, run};
 
 fn int(n: i64) -> Value {
     Value::Host(Host::Scalar(Scalar::Int(n)))
