@@ -1,9 +1,14 @@
 //! The program text: typed functions and classes in the subset of Python that TorchScript defined, so that the same file
 //! runs here and in PyTorch.
 //!
-//! Text flows one way: `lex` (tokens) -> `parse` (the tree of `syntax`) -> `types` (names become slots, expressions get
-//! types) -> `interpret`. Every stage reports all errors that it finds as `diagnostics`.
+//! Text flows one way: `lex` (tokens) -> `parse` (the tree of `syntax`) -> `check` (names become slots, expressions get
+//! types: the `tree`) -> `interpret`. Every stage reports all errors that it finds as `diagnostics`.
 
+pub mod builtins;
 pub mod calls;
 pub mod diagnostics;
+pub mod interpret;
 pub mod syntax;
+pub mod tree;
+pub mod types;
+pub mod value;

@@ -38,15 +38,15 @@ fn matrix_norm(c: &Call) -> Result<Vec<Tensor>> {
         _ => return Err(Error::value(format!("a matrix has two dimensions, got {dims:?}"))),
     };
     let ord = order(c, "ord")?.unwrap_or(MatrixNorm::Frobenius);
-    one(c.converted(c.parameters[0])?.linalg_matrix_norm(ord, dims, c.flag("keepdim", false)?))
+    one(c.converted(c.parameters[0].name)?.linalg_matrix_norm(ord, dims, c.flag("keepdim", false)?))
 }
 
 /// `linalg.norm`: of vectors or of matrices, by the number of dimensions.
 fn norm(c: &Call) -> Result<Vec<Tensor>> {
-    let x = c.converted(c.parameters[0])?;
+    let x = c.converted(c.parameters[0].name)?;
     let (dim, keepdim) = (c.arg("dim")?, c.flag("keepdim", false)?);
     let dims = c.ints("dim")?;
-    let Some(ord) = order(c, c.parameters[1])? else {
+    let Some(ord) = order(c, c.parameters[1].name)? else {
         return vector_norm(&x, 2.0, dim, keepdim);
     };
     let rank = if dim.is_none() { x.rank() } else { dims.len() };
@@ -93,7 +93,7 @@ fn with_tolerances<T>(
     relative: &str,
     run: impl FnOnce(&Tensor, Tolerances) -> Result<T>,
 ) -> Result<T> {
-    let a = c.tensor(c.parameters[0])?;
+    let a = c.tensor(c.parameters[0].name)?;
     let (absolute, relative) = (tolerance(c, absolute, a)?, tolerance(c, relative, a)?);
     run(a, Tolerances { absolute: absolute.as_ref(), relative: relative.as_ref() })
 }

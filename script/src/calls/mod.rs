@@ -18,9 +18,12 @@ mod windows;
 use aliases::ALIASES;
 use operations::OPS;
 use runtime::error::{Error, Result};
+use runtime::table::OpDef;
 use runtime::{Arg, DType, DeviceId, Host, Origin, Scalar, Tensor, door, table};
+use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 /// A call that is several ops, or one whose operands differ from torch's.
 type Function = fn(&Call) -> Result<Vec<Tensor>>;
@@ -70,13 +73,18 @@ pub enum Value {
 
 /// A call's arguments by the names of torch's parameters.
 pub struct Call<'a> {
-    parameters: &'a [&'a str],
-    values: HashMap<&'a str, &'a Value>,
+    parameters: &'a [Parameter],
+    values: SmallVec<[Option<&'a Value>; 8]>,
 }
 
 impl<'a> Call<'a> {
+    /// What was given for a parameter, `None` too.
+    fn given(&self, name: &str) -> Option<&'a Value> {
+        self.values[self.parameters.iter().position(|p| p.name == name)?]
+    }
+
     fn value(&self, name: &str) -> Option<&'a Value> {
-        self.values.get(name).copied().filter(|v| !matches!(v, Value::Host(Host::None)))
+        self.given(name).filter(|v| !matches!(v, Value::Host(Host::None)))
     }
 
     fn tensor(&self, name: &str) -> Result<&'a Tensor> {
@@ -191,25 +199,83 @@ impl<'a> Call<'a> {
 }
 
 /// What a call runs.
+#[derive(Clone, Copy)]
 enum Target {
     /// This op of the table, whose operands are the parameters.
-    Op(&'static str),
+    Op(&'static OpDef),
     /// Several ops.
     Function(Function),
+}
+
+/// A parameter of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parameter {
+    /// torch's name for it.
+    pub name: &'static str,
+    /// Whether a host number may stand for the tensor (`#`), or never (`!`), or where the op's schema allows it.
+    mark: Option<u8>,
+    /// Whether it takes any number of arguments (`*`), or of lists (`**`).
+    gathers: Gathers,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gathers {
+    Nothing,
+    Arguments,
+    Lists,
+}
+
+impl Parameter {
+    fn parse(text: &'static str) -> Parameter {
+        let gathers = match text.bytes().take_while(|b| *b == b'*').count() {
+            0 => Gathers::Nothing,
+            1 => Gathers::Arguments,
+            _ => Gathers::Lists,
+        };
+        let mark = text.bytes().next().filter(|b| matches!(b, b'#' | b'!'));
+        Parameter { name: text.trim_start_matches(['*', '#', '!']), mark, gathers }
+    }
+
+    /// Whether it takes all further positional arguments.
+    pub fn is_variadic(&self) -> bool {
+        self.gathers != Gathers::Nothing
+    }
+
+    /// Whether a keyword argument of this name is meant for it.
+    fn is_called(&self, keyword: &str) -> bool {
+        self.name == keyword || SPELLINGS.iter().any(|(a, b)| *a == keyword && *b == self.name)
+    }
 }
 
 /// Other spellings of a parameter.
 const SPELLINGS: &[(&str, &str)] =
     &[("self", "input"), ("input", "self"), ("axis", "dim"), ("keepdims", "keepdim"), ("axis", "dims")];
 
-/// A call's parameters and what it runs. A method without a line of its own is the function of its name.
+/// A call that is known: its parameters and what it runs.
+#[derive(Clone)]
+pub struct Resolved {
+    /// As it was asked for.
+    pub name: Arc<str>,
+    /// torch's parameters, in order.
+    pub parameters: Arc<[Parameter]>,
+    target: Target,
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A call's line. A method without a line of its own is the function of its name.
 fn find(call: &str) -> Option<(&'static str, Target)> {
     let name = ALIASES.iter().find(|(alias, _)| *alias == call).map_or(call, |(_, name)| name);
+    let of_table = |op: &str| table::find(op).map(Target::Op);
     let op = OPS
         .iter()
         .chain(special::OPS)
         .find(|(own, ..)| *own == name)
-        .map(|(_, op, parameters)| (*parameters, Target::Op(op)));
+        .and_then(|(_, op, parameters)| Some((*parameters, of_table(op)?)));
     let function = || {
         let entry = FAMILIES.iter().flat_map(|f| f.iter()).find(|(own, ..)| *own == name);
         entry.map(|(_, parameters, function)| (*parameters, Target::Function(*function)))
@@ -229,74 +295,114 @@ pub fn is_known(call: &str) -> bool {
     find(call).is_some()
 }
 
+/// The call of this name, looked up once to be run many times.
+pub fn resolve(call: &str) -> Option<Resolved> {
+    let (parameters, target) = find(call)?;
+    let parameters = parameters.split(' ').filter(|p| !p.is_empty()).map(Parameter::parse).collect();
+    Some(Resolved { name: call.into(), parameters, target })
+}
+
 /// Runs a call; `None` where it is not known.
 pub fn run(call: &str, args: &[Value], kwargs: &[(String, Value)]) -> Option<Result<Vec<Tensor>>> {
-    let (parameters, target) = find(call)?;
-    let parameters: Vec<&str> = parameters.split(' ').collect();
-    let args = gathered(&parameters, args);
-    let marked = parameters.clone();
-    let parameters: Vec<&str> = parameters.iter().map(|p| p.trim_start_matches(['*', '#', '!'])).collect();
-    Some(name_arguments(&parameters, &args, kwargs).and_then(|c| match target {
-        Target::Op(op) => {
-            tensors_where_wanted(&c, &marked, call.starts_with("torch.Tensor."))?;
-            let operands = c.parameters.iter().map(|p| c.arg(p)).collect::<Result<Vec<_>>>()?;
-            bind(op, &operands)
+    let call = resolve(call)?;
+    let args = call.gathered(args);
+    Some(call.places(args.len(), kwargs.iter().map(|(name, _)| name.as_str())).and_then(|places| {
+        let mut values: SmallVec<[Option<&Value>; 8]> = call.parameters.iter().map(|_| None).collect();
+        for (place, value) in places.into_iter().zip(args.iter().chain(kwargs.iter().map(|(_, v)| v))) {
+            values[place] = Some(value);
         }
-        Target::Function(function) => function(&c),
+        call.run(values)
     }))
 }
 
-/// Refuses numbers where torch takes only tensors.
-fn tensors_where_wanted(c: &Call, marked: &[&str], method: bool) -> Result<()> {
-    let number = |name: &str| matches!(c.value(name), Some(Value::Host(_)));
-    for (i, (mark, name)) in marked.iter().zip(c.parameters).enumerate() {
-        let wanted = mark.starts_with('!') || (i == 0 && (method || !mark.starts_with('#')));
-        if wanted && number(name) {
-            return Err(Error::value(format!("{name} must be a tensor, got {:?}", c.value(name))));
+impl Resolved {
+    /// The op of the table that it is, if it is one op whose operands are the parameters.
+    pub fn op(&self) -> Option<&'static OpDef> {
+        match self.target {
+            Target::Op(op) => Some(op),
+            Target::Function(_) => None,
         }
     }
-    let open = marked.first().is_some_and(|m| m.starts_with('#'));
-    match open && c.parameters.iter().take(2).all(|name| number(name)) {
-        true => Err(Error::value(format!("one of {:?} must be a tensor", c.parameters))),
-        false => Ok(()),
-    }
-}
 
-/// The arguments, those for a parameter `*name` as one list (for `**name` even if they are one list themselves).
-fn gathered<'a>(parameters: &[&str], args: &'a [Value]) -> Cow<'a, [Value]> {
-    let Some(first) = parameters.iter().position(|p| p.starts_with('*')) else { return args.into() };
-    let is_list = |v: &Value| matches!(v, Value::List(_) | Value::Host(Host::Ints(_)));
-    let of_lists = parameters[first].starts_with("**");
-    let Some(rest) = args.get(first..).filter(|rest| of_lists || !rest.first().is_none_or(is_list)) else {
-        return args.into();
-    };
-    let int = |v: &Value| match v {
-        Value::Host(Host::Scalar(Scalar::Int(n))) => Some(*n),
-        _ => None,
-    };
-    let list = match rest.iter().map(int).collect::<Option<_>>().filter(|_| !of_lists) {
-        Some(ints) => Value::Host(Host::Ints(ints)),
-        None => Value::List(rest.to_vec()),
-    };
-    args[..first].iter().cloned().chain([list]).collect()
-}
-
-fn name_arguments<'a>(
-    parameters: &'a [&'a str],
-    args: &'a [Value],
-    kwargs: &'a [(String, Value)],
-) -> Result<Call<'a>> {
-    if args.len() > parameters.len() {
-        return Err(Error::value(format!("{} arguments for parameters {parameters:?}", args.len())));
+    /// The parameters that these arguments are for: the positional ones, then those by name.
+    pub fn places<'n>(
+        &self,
+        positional: usize,
+        keywords: impl Iterator<Item = &'n str>,
+    ) -> Result<Vec<usize>> {
+        let names = || self.parameters.iter().map(|p| p.name).collect::<Vec<_>>();
+        if positional > self.parameters.len() {
+            return Err(Error::value(format!("{positional} arguments for parameters {:?}", names())));
+        }
+        let mut places: Vec<usize> = (0..positional).collect();
+        for keyword in keywords {
+            let exact = self.parameters.iter().position(|p| p.name == keyword);
+            let place = exact.or_else(|| self.parameters.iter().position(|p| p.is_called(keyword)));
+            let Some(place) = place else {
+                return Err(Error::value(format!("unknown argument {keyword} beside {:?}", names())));
+            };
+            if places.contains(&place) {
+                return Err(Error::value(format!("two arguments for {keyword}")));
+            }
+            places.push(place);
+        }
+        Ok(places)
     }
-    let mut values: HashMap<&str, &Value> = parameters.iter().copied().zip(args).collect();
-    for (name, value) in kwargs {
-        let other = || SPELLINGS.iter().find(|(a, b)| a == name && parameters.contains(b)).map(|(_, b)| *b);
-        let own = parameters.iter().copied().find(|p| p == name).or_else(other);
-        let Some(own) = own else {
-            return Err(Error::value(format!("unknown argument {name} beside {parameters:?}")));
+
+    /// Runs it with an argument, or none, for each parameter.
+    pub fn run<'a>(&'a self, values: SmallVec<[Option<&'a Value>; 8]>) -> Result<Vec<Tensor>> {
+        let c = Call { parameters: &self.parameters, values };
+        match self.target {
+            Target::Op(op) => {
+                c.tensors_where_wanted(self.name.starts_with("torch.Tensor."))?;
+                let operands: SmallVec<[Arg; 8]> =
+                    self.parameters.iter().map(|p| c.arg(p.name)).collect::<Result<_>>()?;
+                let given = operands.iter().rposition(|a| !a.is_none()).map_or(0, |i| i + 1);
+                Ok(door::bind(op, &operands[..given], Origin::caller())?.into_iter().collect())
+            }
+            Target::Function(function) => function(&c),
+        }
+    }
+
+    /// The arguments, those for a parameter `*name` as one list (for `**name` even if they are one list themselves).
+    fn gathered<'a>(&self, args: &'a [Value]) -> Cow<'a, [Value]> {
+        let Some(first) = self.parameters.iter().position(Parameter::is_variadic) else { return args.into() };
+        let is_list = |v: &Value| matches!(v, Value::List(_) | Value::Host(Host::Ints(_)));
+        let of_lists = self.parameters[first].gathers == Gathers::Lists;
+        let Some(rest) = args.get(first..).filter(|rest| of_lists || !rest.first().is_none_or(is_list))
+        else {
+            return args.into();
         };
-        values.insert(own, value);
+        let int = |v: &Value| match v {
+            Value::Host(Host::Scalar(Scalar::Int(n))) => Some(*n),
+            _ => None,
+        };
+        let list = match rest.iter().map(int).collect::<Option<_>>().filter(|_| !of_lists) {
+            Some(ints) => Value::Host(Host::Ints(ints)),
+            None => Value::List(rest.to_vec()),
+        };
+        args[..first].iter().cloned().chain([list]).collect()
     }
-    Ok(Call { parameters, values })
+}
+
+impl Call<'_> {
+    /// Refuses numbers where torch takes only tensors.
+    fn tensors_where_wanted(&self, method: bool) -> Result<()> {
+        let number = |p: &Parameter| matches!(self.value(p.name), Some(Value::Host(_)));
+        for (i, p) in self.parameters.iter().enumerate() {
+            let wanted = p.mark == Some(b'!') || (i == 0 && (method || p.mark != Some(b'#')));
+            if wanted && number(p) {
+                let name = p.name;
+                return Err(Error::value(format!("{name} must be a tensor, got {:?}", self.value(name))));
+            }
+        }
+        let open = self.parameters.first().is_some_and(|p| p.mark == Some(b'#'));
+        match open && self.parameters.iter().take(2).all(number) {
+            true => {
+                let names: Vec<&str> = self.parameters.iter().map(|p| p.name).collect();
+                Err(Error::value(format!("one of {names:?} must be a tensor")))
+            }
+            false => Ok(()),
+        }
+    }
 }

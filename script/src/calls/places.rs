@@ -22,7 +22,7 @@ fn entry(value: &Value, device: runtime::DeviceId) -> Result<Index> {
 }
 
 fn entries(c: &Call, device: runtime::DeviceId) -> Result<Vec<Index>> {
-    match c.values.get("index").copied() {
+    match c.given("index") {
         Some(Value::List(list)) => list.iter().map(|v| entry(v, device)).collect(),
         Some(Value::Host(Host::Ints(list))) => Ok(list.iter().map(|&i| Index::At(i)).collect()),
         Some(value) => Ok(vec![entry(value, device)?]),

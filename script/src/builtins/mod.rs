@@ -1,0 +1,33 @@
+//! The functions and methods of the language itself: a line says the name, the types and what it does. Those that are
+//! torch's are in `calls`.
+
+use crate::interpret::Host;
+use crate::value::Value;
+use runtime::Result;
+use std::fmt;
+
+/// A function or method.
+pub struct Builtin {
+    /// `len`, `math.sqrt`; a method after its type: `list.append`, `Tensor.item`.
+    pub name: &'static str,
+    /// Its types: `(x: float) -> float`. `T`, `K` and `V` stand for any type, each for one; `= value` is a default; `*`
+    /// before a parameter takes any number of arguments. The first parameter of a method is what it is called on.
+    /// `...` alone: the types follow a rule of their own (`check/rules.rs`).
+    pub signature: &'static str,
+    /// What it does with arguments that have these types.
+    pub run: fn(&mut [Value], &mut Host) -> Result<Value>,
+}
+
+impl fmt::Debug for Builtin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Every family's lines.
+const FAMILIES: &[&[Builtin]] = &[];
+
+/// The lines of this name, in the order in which they are tried.
+pub fn find(name: &str) -> impl Iterator<Item = &'static Builtin> {
+    FAMILIES.iter().flat_map(|f| f.iter()).filter(move |b| b.name == name)
+}
