@@ -7,8 +7,8 @@
 
 An operation's samples are PyTorch's `op_db` entry for it. Each is run by the torch name that a user would call; a sample
 whose arguments a reference file cannot say (complex numbers, other devices and layouts, callables, generators), and an
-operation that draws random numbers, is left out, and the summary says how many. Of many samples as many as `LIMITS` says
-are taken, evenly spread; of large ones the smallest.
+operation that draws random numbers, is left out, and the summary says how many. All small samples are taken; where an
+entry has none, its two smallest.
 """
 
 import argparse
@@ -29,8 +29,6 @@ from suite import CODES, TOLERANCE, array, write_safetensors
 from torch_framework import Torch, flat, resolve
 
 HERE = pathlib.Path(__file__).parent
-# Most samples of one operation and variant, by dtype.
-LIMITS = {"float32": 20, "float64": 8, "bfloat16": 5, "float16": 5, "int64": 8, "int32": 4, "uint8": 4, "bool": 4}
 FILES = {
     "float32": ["float32"], "float64": ["float64"], "half": ["bfloat16", "float16"],
     "integer": ["int64", "int32", "uint8", "bool"], "errors": [],
@@ -241,8 +239,9 @@ def tolerance(case, call, args, kwargs, outputs, cotangents, grads):
     """Checks stored values against the same call in float64. Where PyTorch's own rounding uses more than half of its
     default tolerance, the case's atol is the least that leaves room for twice that rounding. Infinite values whose true
     ones are finite are no values to compare with."""
-    dtypes = {str(t.dtype)[6:] for t in outputs if t.is_floating_point()}
-    if not dtypes or dtypes == {"float64"}:
+    given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    dtypes = {t.dtype for t in [*outputs, *given] if t.is_floating_point()}
+    if dtypes <= {torch.float64} or not any(t.is_floating_point() for t in outputs):
         return
     try:
         wide_outputs, _, wide_grads = widened(call, args, kwargs, cotangents)
@@ -263,12 +262,6 @@ def tolerance(case, call, args, kwargs, outputs, cotangents, grads):
             least = max(least, wanted)
     if least > 0:
         case["atol"] = float(f"{1.05 * least:.2g}")
-
-
-def spread(items, limit):
-    if len(items) <= limit:
-        return items
-    return [items[i * (len(items) - 1) // (limit - 1)] for i in range(limit)]
 
 
 class Writer:
@@ -297,7 +290,7 @@ class Writer:
         self.large += len(made) - len(small)
         if not small:
             small = sorted(m for m in made if m[0] <= LARGE)[:2] if made else []
-        for _, i, sample in spread(small, LIMITS[dtype]):
+        for _, i, sample in small:
             self.sample(op, f"{name}/{dtype}/{i}", sample)
 
     def sample(self, op, ident, sample):
@@ -424,7 +417,7 @@ def kind(ident, error_type, text):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path)
-    parser.add_argument("--dtypes", default=",".join(LIMITS))
+    parser.add_argument("--dtypes", default=",".join(d for dtypes in FILES.values() for d in dtypes))
     parser.add_argument("--files", default=",".join(FILES))
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
@@ -446,7 +439,7 @@ def main():
                 writer.operation(op, dtype)
             if file == "errors":
                 writer.errors(op)
-        writer.write(HERE / f"opinfo_{file}.safetensors")
+        writer.write(HERE / f"opinfo_{file}.safetensors.gz")
     for name, why in sorted({op.name: out_of_scope(op) for op in op_db if out_of_scope(op)}.items()):
         print(f"    out of scope: {name}: {why}")
 

@@ -15,6 +15,7 @@ case changes no other. A framework is a small object:
 """
 
 import dataclasses
+import gzip
 import json
 import math
 import struct
@@ -206,7 +207,7 @@ class Suite:
 
 
 def write_safetensors(path, tensors, metadata):
-    """The same bytes for the same tensors, which the library's unordered metadata does not promise.
+    """The same bytes for the same tensors, which the library's unordered metadata does not promise; through gzip for `.gz`.
     Wider dtypes come first, so that every tensor is aligned to its element."""
     width = lambda name: -struct.calcsize({"64": "q", "32": "i", "16": "h"}.get(tensors[name][0][-2:], "b"))
     header, body = {"__metadata__": metadata}, bytearray()
@@ -217,12 +218,14 @@ def write_safetensors(path, tensors, metadata):
         body += data
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(body))
+    data = struct.pack("<Q", len(text)) + text + bytes(body)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def read_safetensors(path):
     """(tensors, metadata), as write_safetensors takes them."""
     data = path.read_bytes()
+    data = gzip.decompress(data) if path.suffix == ".gz" else data
     size = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:8 + size])
     metadata = header.pop("__metadata__", {})
