@@ -8,6 +8,8 @@ pub mod builtins;
 pub mod calls;
 pub mod diagnostics;
 pub mod interpret;
+mod lex;
+pub mod parse;
 pub mod syntax;
 pub mod tree;
 pub mod types;

@@ -159,6 +159,8 @@ pub enum StmtKind {
     Assert { test: Expr, message: Option<Expr> },
     /// `raise exception`.
     Raise(Expr),
+    /// `del xs[i], name`; a target is a name or a subscript.
+    Delete { targets: Vec<Expr> },
 }
 
 /// An expression.
