@@ -1,7 +1,7 @@
 //! What is wrong with a program, and where: every error points into the source, says why, and how to mend it.
 
 use crate::syntax::Span;
-use ariadne::{Color, Config, IndexType, Label, Report, ReportKind, Source};
+use ariadne::{Color, Config, Fmt, IndexType, Label, Report, ReportKind, Source};
 
 /// What kind of wrong a diagnostic is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,8 +125,9 @@ impl SourceFile {
 pub fn render(source: &SourceFile, diagnostics: &[Diagnostic], color: bool) -> String {
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
     sorted.sort_by_key(|d| d.span.start);
-    let mut out = Vec::new();
+    let mut out = String::new();
     for d in sorted {
+        let mut bytes = Vec::new();
         let range = |span: Span| {
             let end = (span.end as usize).min(source.text.len());
             (source.name.clone(), (span.start as usize).min(end)..end)
@@ -145,8 +146,15 @@ pub fn render(source: &SourceFile, diagnostics: &[Diagnostic], color: bool) -> S
             report = report.with_help(hint);
         }
         let written =
-            report.finish().write((source.name.clone(), Source::from(source.text.as_str())), &mut out);
+            report.finish().write((source.name.clone(), Source::from(source.text.as_str())), &mut bytes);
         debug_assert!(written.is_ok(), "a vector takes all that is written");
+        let text = String::from_utf8_lossy(&bytes);
+        // A report of a kind of ours has its colour whatever the configuration says.
+        let title = format!("{}:", d.kind.words());
+        match text.strip_prefix(&title.as_str().fg(paint).to_string()) {
+            Some(rest) if !color => out.extend([title.as_str(), rest]),
+            _ => out.push_str(&text),
+        }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }

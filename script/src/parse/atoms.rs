@@ -66,8 +66,7 @@ impl Parser<'_> {
         let mut parts: Vec<FPart> = Vec::new();
         let mut text = String::new();
         let (mut formatted, mut height) = (false, 0);
-        loop {
-            let Some(token) = self.tokens.get_mut(self.at) else { break };
+        while let Some(token) = self.tokens.get_mut(self.at) {
             match &mut token.kind {
                 TokenKind::Str(value) => text.push_str(value),
                 TokenKind::FString(pieces) => {

@@ -202,8 +202,7 @@ impl Parser<'_> {
         let start = self.span();
         let mut left = if self.at("not") { self.not(least)? } else { self.unary()? };
         let mut height = self.height;
-        loop {
-            let Some(text) = self.fixed(0) else { break };
+        while let Some(text) = self.fixed(0) {
             let kind = if text == "or" || text == "and" {
                 let and = text == "and";
                 let power = if and { AND } else { OR };
