@@ -6,10 +6,13 @@
 
 pub mod builtins;
 pub mod calls;
+pub mod check;
 pub mod diagnostics;
 pub mod interpret;
 mod lex;
+pub mod load;
 pub mod parse;
+pub mod signature;
 pub mod syntax;
 pub mod tree;
 pub mod types;

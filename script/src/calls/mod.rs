@@ -11,6 +11,7 @@ mod linear;
 mod operations;
 mod order;
 mod places;
+pub mod returns;
 mod special;
 mod tensorflow;
 mod windows;
