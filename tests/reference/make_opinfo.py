@@ -8,7 +8,7 @@
 An operation's samples are PyTorch's `op_db` entry for it. Each is run by the torch name that a user would call; a sample
 whose arguments a reference file cannot say (complex numbers, other devices and layouts, callables, generators), and an
 operation that draws random numbers, is left out, and the summary says how many. All small samples are taken; where an
-entry has none, its two smallest.
+entry has none, its two smallest, or the samples that `opinfo_own.py` has for it.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import tree_leaves, tree_map
 
+from opinfo_own import OWN, OWN_ERRORS
 from suite import CODES, TOLERANCE, array, write_safetensors
 from torch_framework import Torch, flat, resolve
 
@@ -49,7 +50,7 @@ OUT_OF_SCOPE = {
     "bernoulli": DRAWN, "svd_lowrank": DRAWN, "pca_lowrank": DRAWN, "linalg.ldl_factor": "LAPACK's own packed form",
     "linalg.ldl_factor_ex": "LAPACK's own packed form", "linalg.ldl_solve": "LAPACK's own packed form",
     "hash_tensor": "a hash of memory", "nn.functional.linear_cross_entropy": PROTOTYPE, "linalg.polar": PROTOTYPE,
-    "linalg.matrix_sqrth": PROTOTYPE, "nn.functional.multi_head_attention_forward": "a module in disguise, 24 arguments",
+    "linalg.matrix_sqrth": PROTOTYPE,
 }
 OUT_OF_SCOPE_PREFIXES = {
     "fft.": COMPLEX, "sparse.": SPARSE, "jiterator": "CUDA source", "torch.": INTERNAL, "_": INTERNAL, "masked.": PROTOTYPE,
@@ -283,7 +284,10 @@ class Writer:
         grad = op.supports_autograd and torch_dtype.is_floating_point and torch_dtype in op.backward_dtypes
         seed(f"{name}/{dtype}")
         made = []
-        for i, sample in enumerate(op.sample_inputs("cpu", torch_dtype, requires_grad=grad)):
+        samples = op.sample_inputs("cpu", torch_dtype, requires_grad=grad)
+        if op.name in OWN:
+            samples = OWN[op.name](torch_dtype, grad)
+        for i, sample in enumerate(samples):
             elements = sum(t.numel() for t in tree_leaves((sample.input, sample.args, sample.kwargs)) if isinstance(t, torch.Tensor))
             made.append((elements, i, sample))
         small = [m for m in made if m[0] <= SMALL]
@@ -334,10 +338,11 @@ class Writer:
         self.cases.append(record)
 
     def errors(self, op):
-        if op.error_inputs_func is None:
+        if op.error_inputs_func is None and op.name not in OWN_ERRORS:
             return
         seed(op.name)
-        for i, error in enumerate(op.error_inputs("cpu")):
+        errors = OWN_ERRORS[op.name]() if op.name in OWN_ERRORS else op.error_inputs("cpu")
+        for i, error in enumerate(errors):
             name = op.name + ("." + op.variant_test_name if op.variant_test_name else "")
             ident = f"{name}/error/{i}"
             case = Case(ident)
@@ -382,10 +387,11 @@ KINDS = [
     ("dtype", ("should be type", "should be the same")),
     ("value", (
         "greater than 0, got 0", "must be greater than zero", "cannot sample", "invalid combination of arguments",
-        "must be tensor, not", "doesn't apply to", "to be greater than or equal")),
+        "must be tensor, not", "doesn't apply to", "to be greater than or equal", "to have value at", "not divisible by",
+        "bias_v is none", "need attn_mask", "is_causal")),
     ("shape", (
         "non-zero size", "numel() == 0", "cannot be converted to scalar", "same numel", "1 or 2 dim", "must be 2-d",
-        "zero-dim input", "expected a matrix", "4d or 5d")),
+        "log_probs tensor must not be empty", "zero-dim input", "expected a matrix", "4d or 5d")),
     ("value", (
         "identical", "multiple times", "can be inferred", "must align", "rotation dims", "number of steps", "divisible",
         "lambda must be", "spacing argument", "should contain the same number", "appears", "spacing to be unspecified")),

@@ -19,6 +19,8 @@ def resolve(call):
 
 
 def flat(result):
+    if result is None:
+        return []
     if isinstance(result, (list, tuple)):
         return [t for part in result for t in flat(part)]
     return [result if isinstance(result, torch.Tensor) else torch.tensor(result)]

@@ -125,7 +125,13 @@ impl Tensor {
             Some(mask) => scores = scores.add(mask)?,
             None => {}
         }
-        scores.softmax(-1)?.matmul(value)
+        if mask.is_none() || scores.numel() == 0 {
+            return scores.softmax(-1)?.matmul(value);
+        }
+        // A query from which every key is hidden finds zero (torch).
+        let nothing = scores.detach()?.amax(&[-1], true)?.eq(f64::NEG_INFINITY)?;
+        let weights = scores.masked_fill(&nothing, 0.0)?.softmax(-1)?.masked_fill(&nothing, 0.0)?;
+        weights.matmul(value)
     }
 
     /// Each channel of each element of the batch brought to mean 0 and variance 1, then scaled and shifted by channel.

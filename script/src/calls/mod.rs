@@ -12,6 +12,7 @@ mod operations;
 mod order;
 mod places;
 pub mod returns;
+mod sequence;
 mod special;
 mod tensorflow;
 mod windows;
@@ -41,6 +42,7 @@ const FAMILIES: &[&[Entry]] = &[
     order::FUNCTIONS,
     tensorflow::FUNCTIONS,
     places::FUNCTIONS,
+    sequence::FUNCTIONS,
     hosts::FUNCTIONS,
     special::FUNCTIONS,
     windows::FUNCTIONS,
