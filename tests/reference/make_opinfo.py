@@ -384,7 +384,7 @@ class Writer:
 
 # The word for an error, by the first fragment that PyTorch's message has.
 KINDS = [
-    ("dtype", ("should be type", "should be the same")),
+    ("dtype", ("should be type", "should be the same", "only bool and floating")),
     ("value", (
         "greater than 0, got 0", "must be greater than zero", "cannot sample", "invalid combination of arguments",
         "must be tensor, not", "doesn't apply to", "to be greater than or equal", "to have value at", "not divisible by",

@@ -50,10 +50,15 @@ pub struct Heads<'a> {
     pub average_weights: bool,
 }
 
+/// Narrow types are widened once and rounded once.
+fn wide(t: &Tensor) -> Result<Tensor> {
+    if matches!(t.dtype(), DType::F16 | DType::BF16) { t.to(DType::F32) } else { Ok(t.clone()) }
+}
+
 /// A mask as what is added to scores: -inf where it is true.
 fn added(mask: &Tensor, name: &str, dtype: DType) -> Result<Tensor> {
     match mask.dtype() {
-        d if d.is_float() => Ok(mask.clone()),
+        d if d.is_float() => wide(mask),
         DType::Bool => mask.zeros_like(Some(dtype))?.masked_fill(mask, f64::NEG_INFINITY),
         other => Err(Error::dtype(format!("{name} must be bool or float, got {other}"))),
     }
@@ -81,9 +86,20 @@ impl Heads<'_> {
                 Projection::Packed(all) => part(all, i)?,
                 Projection::Separate(each) => each[i].clone(),
             };
-            given[i].linear(&weight, bias.as_ref())
+            let bias = bias.map(|b| wide(&b)).transpose()?;
+            given[i].linear(&wide(&weight)?, bias.as_ref())
         };
         Ok([one(0)?, one(1)?, one(2)?])
+    }
+
+    /// The tensors of the queries' type.
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let weights: &[&Tensor] = match &self.weights {
+            Projection::Packed(all) => std::slice::from_ref(all),
+            Projection::Separate(each) => each,
+        };
+        let optional = [self.biases, self.more[0], self.more[1], self.fixed[0], self.fixed[1], self.out_bias];
+        weights.iter().copied().chain(optional.into_iter().flatten()).chain([self.out_weight])
     }
 
     fn check(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<()> {
@@ -135,22 +151,29 @@ impl Heads<'_> {
     fn attend(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
         self.check(query, key, value)?;
         let (queries, batch) = (query.shape()[0] as i64, query.shape()[1] as i64);
-        let (width, rows, dtype) = (self.embed_dim / self.count, batch * self.count, query.dtype());
+        let (width, rows) = (self.embed_dim / self.count, batch * self.count);
+        let (narrow, given) = (query.dtype(), [query, key, value]);
+        let mut others = given.into_iter().chain(self.tensors());
+        if let Some(t) = others.find(|t| t.dtype() != narrow) {
+            return Err(Error::dtype(format!("{} beside queries of {narrow}", t.dtype())));
+        }
+        let [query, key, value] = [wide(query)?, wide(key)?, wide(value)?];
+        let dtype = query.dtype();
         let mut padding = self.padding.map(|m| added(m, "key_padding_mask", dtype)).transpose()?;
         // Without weights to return the flag says what the mask would.
         let causal = self.causal && padding.is_none() && !self.need_weights;
         let mask = self.mask.filter(|_| !causal).map(|m| added(m, "attn_mask", dtype)).transpose()?;
         let mut mask = mask.map(|m| if m.rank() == 2 { m.unsqueeze(0) } else { Ok(m) }).transpose()?;
-        let [q, mut k, mut v] = self.projected([query, key, value])?;
+        let [q, mut k, mut v] = self.projected([&query, &key, &value])?;
         if let [Some(key), Some(value)] = self.more {
-            let all = |t: &Tensor| t.expand(&[1, batch as usize, self.embed_dim as usize]);
+            let all = |t: &Tensor| wide(t)?.expand(&[1, batch as usize, self.embed_dim as usize]);
             (k, v) = (Tensor::cat(&[k, all(key)?], 0)?, Tensor::cat(&[v, all(value)?], 0)?);
             (mask, padding) = (one_more(mask)?, one_more(padding)?);
         }
         let split = |t: &Tensor| t.reshape(&[t.shape()[0] as i64, rows, width])?.transpose(0, 1);
         let q = split(&q)?;
-        k = self.fixed[0].map_or_else(|| split(&k), |k| Ok(k.clone()))?;
-        v = self.fixed[1].map_or_else(|| split(&v), |v| Ok(v.clone()))?;
+        k = self.fixed[0].map_or_else(|| split(&k), wide)?;
+        v = self.fixed[1].map_or_else(|| split(&v), wide)?;
         if self.more_zeros {
             let zeros = Tensor::zeros(&[rows as usize, 1, width as usize], dtype, query.device())?;
             (k, v) = (Tensor::cat(&[k, zeros.clone()], 1)?, Tensor::cat(&[v, zeros], 1)?);
@@ -182,11 +205,12 @@ impl Heads<'_> {
             (found.reshape(&[rows, queries, width])?, None)
         };
         let joined = found.transpose(0, 1)?.reshape(&[queries, batch, self.embed_dim])?;
-        let out = joined.linear(self.out_weight, self.out_bias)?;
+        let bias = self.out_bias.map(wide).transpose()?;
+        let out = joined.linear(&wide(self.out_weight)?, bias.as_ref())?.to(narrow)?;
         let weights = weights.filter(|_| self.need_weights);
         let weights = weights.map(|w| -> Result<Tensor> {
             let w = w.reshape(&[batch, self.count, queries, sources as i64])?;
-            if self.average_weights { w.mean(&[1], false) } else { Ok(w) }
+            if self.average_weights { w.mean(&[1], false)?.to(narrow) } else { w.to(narrow) }
         });
         Ok((out, weights.transpose()?))
     }

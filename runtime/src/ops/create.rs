@@ -105,7 +105,9 @@ fn lower_arange(l: &mut Lowering) -> Result<()> {
 
 fn lower_linspace(l: &mut Lowering) -> Result<()> {
     let dtype = l.dtype(0);
-    let (start, end, steps) = (l.host(0)?.float()?, l.host(1)?.float()?, extent(l.host(2)?)?);
+    // The ends are numbers of the result's type.
+    let whole = |v: f64| if dtype.is_float() { v } else { v.trunc() };
+    let (start, end, steps) = (whole(l.host(0)?.float()?), whole(l.host(1)?.float()?), extent(l.host(2)?)?);
     let step = if steps > 1 { (end - start) / (steps as f64 - 1.0) } else { 0.0 };
     let index = counter(l, DType::F64);
     let number = |l: &mut Lowering, v: f64| l.region.constant(v, DType::F64);
@@ -315,6 +317,32 @@ impl Tensor {
     pub fn linspace(start: f64, end: f64, steps: usize, dtype: DType, device: DeviceId) -> Result<Tensor> {
         let args = [Arg::Float(start), Arg::Float(end), Arg::Int(steps as i64), Arg::DType(dtype)];
         on(device, |device| bind1(&LINSPACE, &[args[0], args[1], args[2], args[3], device]))
+    }
+
+    /// `linspace` between two tensors of rank 0, which the host does not look at; not differentiable.
+    #[track_caller]
+    pub fn linspace_between(start: &Tensor, end: &Tensor, steps: usize, dtype: DType) -> Result<Tensor> {
+        for t in [start, end] {
+            if t.rank() > 0 {
+                return Err(Error::shape(format!("an end has rank 0, got {t:?}")).in_op("linspace"));
+            }
+        }
+        // The ends are numbers of the result's type.
+        let number = |t: &Tensor| -> Result<Tensor> {
+            let wide = t.detach()?.to(DType::F64)?;
+            if dtype.is_float() { Ok(wide) } else { wide.trunc() }
+        };
+        let (start, end) = (number(start)?, number(end)?);
+        if steps < 2 {
+            return start.expand(&[steps])?.to(dtype);
+        }
+        let index = Tensor::arange(0.0, steps as f64, 1.0, Some(DType::F64), start.device())?;
+        let last = steps as f64 - 1.0;
+        let by = end.sub(&start)?.div(last)?;
+        // From the nearer end, so that both ends are exact.
+        let from_start = start.add(&by.mul(&index)?)?;
+        let from_end = end.sub(&by.mul(&index.mul(-1.0)?.add(last)?)?)?;
+        index.lt((steps / 2) as f64)?.select_where(&from_start, &from_end)?.to(dtype)
     }
 
     /// Ones on the main diagonal, zeros elsewhere.

@@ -114,6 +114,53 @@ fn common_rank(places: &[Tensor]) -> usize {
 }
 
 impl Tensor {
+    /// A copy in which values that are the same at every place of a mask of the leading dimensions stand where it is true,
+    /// or are added there; `None` where there is a value for each place. However many are true, the host looks at none.
+    pub(super) fn put_where(
+        &self,
+        mask: &Tensor,
+        values: &Tensor,
+        accumulate: bool,
+    ) -> Result<Option<Tensor>> {
+        let rest = self.rank().saturating_sub(mask.rank());
+        let fits =
+            self.shape().starts_with(mask.shape()) && mask.rank() > 0 && values.dtype() == self.dtype();
+        let extra = values.rank().saturating_sub(rest);
+        if !fits || extra > 1 || values.shape()[..extra] != [1usize][..extra] {
+            return Ok(None);
+        }
+        let values = values.reshape(&ints(&values.shape()[extra..]))?.expand(&self.shape()[mask.rank()..])?;
+        let mut dims = ints(mask.shape());
+        dims.extend((0..rest).map(|_| 1));
+        let put = match (accumulate, self.dtype()) {
+            (false, _) => values,
+            (true, DType::Bool) => self.logical_or(&values)?,
+            (true, _) => self.add(&values)?,
+        };
+        mask.to(DType::Bool)?.reshape(&dims)?.select_where(&put, self).map(Some)
+    }
+
+    /// Writes values at the places that index tensors of the leading dimensions name, masks among them, as torch's
+    /// `index_put`.
+    #[track_caller]
+    pub fn put_at(&self, indices: &[Tensor], values: &Tensor, accumulate: bool) -> Result<Tensor> {
+        let is_mask = |t: &Tensor| matches!(t.dtype(), DType::Bool | DType::U8);
+        if let [mask] = indices
+            && is_mask(mask)
+            && let Some(out) = self.put_where(mask, values, accumulate)?
+        {
+            return Ok(out);
+        }
+        let mut places = Vec::new();
+        for t in indices {
+            match is_mask(t) {
+                true => places.extend(t.nonzero_tuple()?),
+                false => places.push(t.clone()),
+            }
+        }
+        self.index_put(&places, values, accumulate)
+    }
+
     /// What an index in brackets names: a view, unless it holds tensors.
     #[track_caller]
     pub fn at(&self, index: &[Index]) -> Result<Tensor> {
@@ -139,8 +186,14 @@ impl Tensor {
     #[track_caller]
     pub fn set_at(&self, index: &[Index], value: &Tensor) -> Result<()> {
         let origin = Origin::caller();
-        let found = resolve(self, index)?;
         let value = value.to(self.dtype())?;
+        if let [Index::Places(mask)] = index
+            && matches!(mask.dtype(), DType::Bool | DType::U8)
+            && let Some(new) = self.put_where(mask, &value, false)?
+        {
+            return door::mutate(&super::COPY, &[Arg::Tensor(self), Arg::Tensor(&new)], origin);
+        }
+        let found = resolve(self, index)?;
         // Leading dimensions of extent 1 that the place lacks do not count.
         let fitted = |dims: &[usize]| -> Result<Tensor> {
             let extra = value.rank().saturating_sub(dims.len());

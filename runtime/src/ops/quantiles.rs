@@ -21,6 +21,14 @@ pub enum Bins<'a> {
     Edges(&'a Tensor),
 }
 
+/// The ends of a histogram.
+enum Range {
+    /// Numbers of the host.
+    Given(f64, f64),
+    /// Of the data, in float64.
+    Found(Tensor, Tensor),
+}
+
 impl Tensor {
     /// The values below which a part `q` of the elements lies, along `dim` or of all elements; `q` holds numbers in [0, 1],
     /// and its dimension comes first. Between two elements `how` decides: "linear", "lower", "higher", "midpoint",
@@ -167,11 +175,20 @@ impl Tensor {
             return Err(Error::dtype("a histogram of bool is not defined"));
         }
         let x = self.detach()?.reshape(&[-1])?;
-        let (low, high) = x.histogram_range(bins, low, high, 1.0)?;
         let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let values = if x.dtype().is_float() { x.to(wide)? } else { x.to(DType::F64)? };
-        let inside = values.ge(low)?.logical_and(&values.le(high)?)?;
-        let place = values.sub(low)?.mul(bins)?.div(high - low)?.floor()?.clamp(0.0, bins as f64 - 1.0)?;
+        let (low, high, width) = match x.histogram_range(bins, low, high, 1.0)? {
+            Range::Given(low, high) => {
+                let number = |v: f64| Tensor::full(&[], v, values.dtype(), x.device());
+                (number(low)?, number(high)?, number(high - low)?)
+            }
+            Range::Found(low, high) => {
+                let width = high.sub(&low)?.to(values.dtype())?;
+                (low.to(values.dtype())?, high.to(values.dtype())?, width)
+            }
+        };
+        let inside = values.ge(&low)?.logical_and(&values.le(&high)?)?;
+        let place = values.sub(&low)?.mul(bins)?.div(&width)?.floor()?.clamp(0.0, bins as f64 - 1.0)?;
         let place = inside.select_where(&place, 0.0)?.to(DType::I64)?;
         // Whole numbers in a wide type: a half counts to 2048 only.
         let zeros = Tensor::zeros(&[bins as usize], DType::I64, x.device())?;
@@ -179,24 +196,30 @@ impl Tensor {
     }
 
     /// The ends of a histogram: as they are given, or the least and greatest element; `apart` from one that is both.
-    fn histogram_range(&self, bins: i64, low: f64, high: f64, apart: f64) -> Result<(f64, f64)> {
+    fn histogram_range(&self, bins: i64, low: f64, high: f64, apart: f64) -> Result<Range> {
         if bins < 1 {
             return Err(Error::value(format!("the number of bins must be positive, got {bins}")));
         }
         if low > high || !low.is_finite() || !high.is_finite() {
             return Err(Error::value(format!("[{low}, {high}] is not a finite range")));
         }
-        let (low, high) = match low == high && self.numel() > 0 {
-            true => {
-                let (a, b) = self.aminmax(None, false)?;
-                (a.item()?.to_f64(), b.item()?.to_f64())
-            }
-            false => (low, high),
-        };
-        if !low.is_finite() || !high.is_finite() {
-            return Err(Error::value(format!("the data's range [{low}, {high}] is not finite")));
+        if low < high {
+            return Ok(Range::Given(low, high));
         }
-        Ok(if low == high { (low - apart, high + apart) } else { (low, high) })
+        if self.numel() == 0 {
+            return Ok(Range::Given(low - apart, high + apart));
+        }
+        let (low, high) = self.aminmax(None, false)?;
+        let (low, high) = (low.to(DType::F64)?, high.to(DType::F64)?);
+        // Recorded elements have no values to look at.
+        if self.traced().is_none() {
+            let ends = [low.item()?.to_f64(), high.item()?.to_f64()];
+            if !ends.iter().all(|v| v.is_finite()) {
+                return Err(Error::value(format!("the data's range {ends:?} is not finite")));
+            }
+        }
+        let apart = low.eq(&high)?.to(DType::F64)?.mul(apart)?;
+        Ok(Range::Found(low.sub(&apart)?, high.add(&apart)?))
     }
 
     /// A histogram and the edges of its bins: counts or sums of weights, where `density` divided by their sum and by the
@@ -297,8 +320,11 @@ impl Tensor {
             Bins::Even(n, low, high) => {
                 // Of nothing torch makes bins of [0, 1].
                 let high = if low == high && self.numel() == 0 { low + 1.0 } else { high };
-                let (low, high) = self.histogram_range(n, low, high, 0.5)?;
-                Tensor::linspace(low, high, n as usize + 1, dtype, self.device())
+                let (steps, device) = (n as usize + 1, self.device());
+                match self.histogram_range(n, low, high, 0.5)? {
+                    Range::Given(low, high) => Tensor::linspace(low, high, steps, dtype, device),
+                    Range::Found(low, high) => Tensor::linspace_between(&low, &high, steps, dtype),
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use super::rules::ints;
 use crate::error::{Error, Result};
 use crate::infer::wrap_dim;
 use crate::tensor::Tensor;
+use kernels::DType;
 use smallvec::SmallVec;
 
 type Order = SmallVec<[i64; 6]>;
@@ -69,6 +70,27 @@ impl Tensor {
         shape.extend(sizes.iter().map(size));
         shape.extend(ints(&self.shape()[at + 1..]));
         self.reshape(&shape)
+    }
+
+    /// `narrow` from a start that the host does not look at: a copy, since a view would need to know its place.
+    #[track_caller]
+    pub fn narrow_from(&self, dim: i64, start: &Tensor, length: i64) -> Result<Tensor> {
+        let explain = explain("narrow");
+        if start.rank() > 0 {
+            return Err(explain(Error::shape(format!("a start has rank 0, got {start:?}"))));
+        }
+        if start.dtype().is_float() || start.dtype() == DType::Bool {
+            let what = format!("a start must be a whole number, got {}", start.dtype());
+            return Err(explain(Error::dtype(what)));
+        }
+        let n = self.size(dim).map_err(explain)? as i64;
+        if !(0..=n).contains(&length) {
+            return Err(explain(Error::index(format!("{length} places in an extent of {n}"))));
+        }
+        let start = start.to(DType::I64)?;
+        let start = start.lt(0i64)?.select_where(&start.add(n)?, &start)?;
+        let places = Tensor::arange(0i64, length, 1i64, Some(DType::I64), self.device())?;
+        self.index_select(dim, &places.add(&start)?)
     }
 
     /// A view of every place along `dim`.

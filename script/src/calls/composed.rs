@@ -168,6 +168,29 @@ fn held(c: &Call, low: f64, high: f64, op: &str) -> Result<Vec<Tensor>> {
     }
 }
 
+/// Numbers at equal distances between two ends, numbers or tensors; `whole` cuts their fractions off.
+fn line(c: &Call, dtype: DType, whole: bool) -> Result<Tensor> {
+    let steps = c.int("steps", 100)?;
+    let steps = usize::try_from(steps).map_err(|_| Error::value(format!("{steps} steps")))?;
+    let (start, end) = (c.arg("start")?, c.arg("end")?);
+    let device = match (start, end) {
+        (Arg::Tensor(t), _) | (_, Arg::Tensor(t)) => t.device(),
+        _ => {
+            let (start, end) = (start.float()?, end.float()?);
+            let (start, end) = if whole { (start.trunc(), end.trunc()) } else { (start, end) };
+            return Tensor::linspace(start, end, steps, dtype, DeviceId::Cpu);
+        }
+    };
+    let read = |end: Arg| {
+        let end = match end {
+            Arg::Tensor(t) => t.to(DType::F64)?,
+            number => Tensor::full(&[], number.float()?, DType::F64, device)?,
+        };
+        if whole { end.trunc() } else { Ok(end) }
+    };
+    Tensor::linspace_between(&read(start)?, &read(end)?, steps, dtype)
+}
+
 fn reduction<'a>(c: &Call<'a>) -> Result<&'a str> {
     c.str("reduction", "mean")
 }
@@ -461,17 +484,11 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.Tensor.byte", "self", |c| dtype_method(c, DType::U8)),
     ("torch.Tensor.bool", "self", |c| dtype_method(c, DType::Bool)),
     ("torch.logspace", "start end steps base dtype", |c| {
-        let (start, end) = (c.float("start", 0.0)?, c.float("end", 0.0)?);
-        let (steps, base, dtype) = (c.int("steps", 100)?, c.float("base", 10.0)?, c.dtype(DType::F32)?);
-        let steps = usize::try_from(steps).map_err(|_| Error::value(format!("{steps} steps")))?;
+        let (base, dtype) = (c.float("base", 10.0)?, c.dtype(DType::F32)?);
         // The ends are numbers of the result's type.
-        let (start, end) = if dtype.is_float() { (start, end) } else { (start.trunc(), end.trunc()) };
-        let exponents = Tensor::linspace(start, end, steps, DType::F64, DeviceId::Cpu)?;
-        let base = Tensor::full(&[], base, DType::F64, DeviceId::Cpu)?;
+        let exponents = line(c, DType::F64, !dtype.is_float())?;
+        let base = Tensor::full(&[], base, DType::F64, exponents.device())?;
         one(base.pow(&exponents)?.to(dtype))
     }),
-    ("torch.linspace", "start end steps dtype", |c| {
-        let (start, end) = (c.float("start", 0.0)?, c.float("end", 0.0)?);
-        bind("linspace", &[Arg::Float(start), Arg::Float(end), c.arg("steps")?, c.arg("dtype")?])
-    }),
+    ("torch.linspace", "start end steps dtype", |c| one(line(c, c.dtype(DType::F32)?, false))),
 ];

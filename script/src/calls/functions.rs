@@ -72,6 +72,13 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(c.tensor("input")?.flatten(c.int("start_dim", 0)?, c.int("end_dim", -1)?))
     }),
     ("torch.narrow", "input dim start length", |c| {
+        // A recorded start has no value to look at; the slices that it names are read by their places.
+        if let Some(Value::Tensor(start)) = c.value("start")
+            && start.traced().is_some()
+        {
+            let (x, dim, length) = (c.tensor("input")?, c.int("dim", 0)?, c.int("length", 0)?);
+            return one(x.narrow_from(dim, start, length));
+        }
         one(c.tensor("input")?.narrow(c.int("dim", 0)?, c.int("start", 0)?, c.int("length", 0)?))
     }),
     ("torch.Tensor.contiguous", "self", |c| one(c.tensor("self")?.contiguous())),

@@ -56,19 +56,6 @@ fn scatter(c: &Call) -> Result<Vec<Tensor>> {
     one(x.scatter_reduce(dim, index, &src, reduce, true))
 }
 
-/// Index tensors of the leading dimensions, masks among them, each as torch's brackets take it.
-fn index_put(c: &Call) -> Result<Vec<Tensor>> {
-    let (x, values) = (c.tensor("input")?, c.tensor("values")?);
-    let mut places = Vec::new();
-    for t in c.tensors("indices")? {
-        match t.dtype() {
-            runtime::DType::Bool | runtime::DType::U8 => places.extend(t.nonzero_tuple()?),
-            _ => places.push(t),
-        }
-    }
-    one(x.index_put(&places, values, c.flag("accumulate", false)?))
-}
-
 pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.Tensor.__getitem__", "self index", |c| {
         let x = c.tensor("self")?;
@@ -101,7 +88,10 @@ pub(super) const FUNCTIONS: &[Entry] = &[
             initial,
         ))
     }),
-    ("torch.index_put", "input indices values accumulate", index_put),
+    ("torch.index_put", "input indices values accumulate", |c| {
+        let (indices, values) = (c.tensors("indices")?, c.tensor("values")?);
+        one(c.tensor("input")?.put_at(&indices, values, c.flag("accumulate", false)?))
+    }),
     ("torch.put", "input index source accumulate", |c| {
         one(c.tensor("input")?.put(c.tensor("index")?, c.tensor("source")?, c.flag("accumulate", false)?))
     }),
