@@ -1,47 +1,12 @@
 //! The one error type: what went wrong, in which op, with which shapes and types, where in the caller's source, and
 //! what to try. Its text is made in one place (`Display`), for `Result` methods and panicking sugar alike.
 
+pub use crate::origin::Origin;
 use kernels::{DType, Dims};
 use std::fmt;
-use std::panic::Location;
 
 /// Shorthand used by every fallible function of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// The line of source that made a value or asked for an operation.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin(&'static Location<'static>);
-
-impl Origin {
-    /// The line that called the innermost function marked `#[track_caller]`.
-    #[inline]
-    #[track_caller]
-    pub fn caller() -> Origin {
-        Origin(Location::caller())
-    }
-
-    /// File of the line.
-    pub fn file(&self) -> &'static str {
-        self.0.file()
-    }
-
-    /// Number of the line, from 1.
-    pub fn line(&self) -> u32 {
-        self.0.line()
-    }
-}
-
-impl PartialEq for Origin {
-    fn eq(&self, other: &Origin) -> bool {
-        (self.file(), self.line(), self.0.column()) == (other.file(), other.line(), other.0.column())
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file(), self.line(), self.0.column())
-    }
-}
 
 /// What sort of thing went wrong; the words of reference files are `word()`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -17,6 +17,7 @@ pub mod io;
 pub mod lower;
 pub mod null;
 pub mod ops;
+pub mod origin;
 pub mod profile;
 pub mod random;
 pub mod reverse;
