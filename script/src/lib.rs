@@ -4,6 +4,7 @@
 //! Text flows one way: `lex` (tokens) -> `parse` (the tree of `syntax`) -> `check` (names become slots, expressions get
 //! types: the `tree`) -> `interpret`. Every stage reports all errors that it finds as `diagnostics`.
 
+mod arithmetic;
 pub mod builtins;
 pub mod calls;
 pub mod check;

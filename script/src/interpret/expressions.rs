@@ -1,0 +1,221 @@
+//! Expressions: one function from an expression to its value.
+
+use super::{Machine, places};
+use crate::arithmetic;
+use crate::tree::{Arithmetic, Constant, Conversion, Expr, ExprKind, IndexPart, Piece, Target};
+use crate::value::{self, Cursor, Dict, Value, tensor_of};
+use runtime::error::{Error, Result};
+use std::fmt::Write;
+
+/// The value of a constant.
+pub(super) fn constant(constant: &Constant) -> Value {
+    match constant {
+        Constant::None => Value::None,
+        Constant::Int(v) => Value::Int(*v),
+        Constant::Float(v) => Value::Float(*v),
+        Constant::Bool(v) => Value::Bool(*v),
+        Constant::Str(v) => Value::Str(v.clone()),
+        Constant::DType(v) => Value::DType(*v),
+    }
+}
+
+impl<'p> Machine<'p, '_> {
+    /// The value of an expression.
+    #[inline]
+    pub(super) fn eval(&mut self, e: &'p Expr) -> Result<Value> {
+        match self.value_of(e) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.located(error, e.span)),
+        }
+    }
+
+    fn value_of(&mut self, e: &'p Expr) -> Result<Value> {
+        match &e.kind {
+            ExprKind::Constant(c) => Ok(constant(c)),
+            ExprKind::Load(slot) => Ok(self.slot(*slot).clone()),
+            ExprKind::Global(i) => self.global(*i).cloned(),
+            ExprKind::Field { object, field } => self.field(object, *field),
+            ExprKind::Convert(conversion, e) => {
+                let value = self.eval(e)?;
+                convert(*conversion, value)
+            }
+            ExprKind::List(parts) => Ok(Value::list(self.all(parts)?)),
+            ExprKind::Tuple(parts) => Ok(Value::Tuple(self.all(parts)?.into())),
+            ExprKind::Dict(entries) => {
+                let mut dict = Dict::new();
+                for (key, value) in entries {
+                    let key = self.eval(key)?;
+                    dict.insert(key, self.eval(value)?)?;
+                }
+                Ok(Value::dict(dict))
+            }
+            ExprKind::ListComp { element, target, iterable, test } => {
+                self.comprehension(element, target, iterable, test.as_deref())
+            }
+            ExprKind::Arithmetic(kind, op, left, right) => {
+                let (left, right) = (self.eval(left)?, self.eval(right)?);
+                match (kind, &left, &right) {
+                    (Arithmetic::Int, Value::Int(a), Value::Int(b)) => arithmetic::ints(*op, *a, *b),
+                    (Arithmetic::Float, Value::Float(a), Value::Float(b)) => arithmetic::floats(*op, *a, *b),
+                    (Arithmetic::Float, a, b) => arithmetic::floats(*op, a.float()?, b.float()?),
+                    (Arithmetic::Int | Arithmetic::Number, a, b) => arithmetic::binary(*op, a, b),
+                }
+            }
+            ExprKind::Negate(e) => arithmetic::negate(&self.eval(e)?),
+            ExprKind::Compare(op, left, right) => {
+                let (left, right) = (self.eval(left)?, self.eval(right)?);
+                value::compare(*op, &left, &right).map(Value::Bool)
+            }
+            ExprKind::Not(e) => Ok(Value::Bool(!self.test(e)?)),
+            ExprKind::Logical { and, left, right } => {
+                let left = self.test(left)?;
+                Ok(Value::Bool(if left == *and { self.test(right)? } else { left }))
+            }
+            ExprKind::Conditional { test, then, otherwise } => {
+                let taken = if self.test(test)? { then } else { otherwise };
+                self.eval(taken)
+            }
+            ExprKind::Keep { slot, value } => {
+                let value = self.eval(value)?;
+                self.set_slot(*slot, value.clone());
+                Ok(value)
+            }
+            ExprKind::Torch { call, args, returns } => self.torch(call, args, returns),
+            ExprKind::Index { tensor, index } => {
+                let tensor = self.eval(tensor)?;
+                let tensor = tensor.tensor()?;
+                let index = self.index(tensor, index)?;
+                tensor.at(&index).map(Value::Tensor)
+            }
+            ExprKind::Item { container, key } => {
+                let (container, key) = (self.eval(container)?, self.eval(key)?);
+                places::item(&container, &key)
+            }
+            ExprKind::Slice { container, part } => {
+                let container = self.eval(container)?;
+                let IndexPart::Slice { start, stop, step } = &**part else {
+                    return Err(Error::internal("a slice of host values has bounds"));
+                };
+                places::slice(&container, self.bounds(start, stop, step)?)
+            }
+            ExprKind::Builtin(builtin, args) => {
+                let base = self.stack.len();
+                for arg in args {
+                    let value = self.eval(arg)?;
+                    self.stack.push(value);
+                }
+                let value = (builtin.run)(&mut self.stack[base..], self.host);
+                self.stack.truncate(base);
+                value
+            }
+            ExprKind::Call(function, args) => {
+                let base = self.stack.len();
+                for arg in args {
+                    let value = self.eval(arg)?;
+                    self.stack.push(value);
+                }
+                self.call(*function, base)
+            }
+            ExprKind::New(class, args) => {
+                let base = self.stack.len();
+                for arg in args {
+                    let value = self.eval(arg)?;
+                    self.stack.push(value);
+                }
+                self.construct(*class, base)
+            }
+            ExprKind::FString(pieces) => self.text(pieces),
+        }
+    }
+
+    pub(super) fn global(&self, at: u32) -> Result<&Value> {
+        let value = self.loaded.globals.get(at as usize);
+        value.ok_or_else(|| Error::internal(format!("the constant {at} of the module is not made yet")))
+    }
+
+    /// A field; of an object in a variable without a handle of its own.
+    fn field(&mut self, object: &'p Expr, field: u32) -> Result<Value> {
+        match &object.kind {
+            ExprKind::Load(slot) => places::field(self.slot(*slot), field),
+            _ => places::field(&self.eval(object)?, field),
+        }
+    }
+
+    fn all(&mut self, parts: &'p [Expr]) -> Result<Vec<Value>> {
+        let mut values = Vec::with_capacity(parts.len());
+        for part in parts {
+            values.push(self.eval(part)?);
+        }
+        Ok(values)
+    }
+
+    fn comprehension(
+        &mut self,
+        element: &'p Expr,
+        target: &'p Target,
+        iterable: &'p Expr,
+        test: Option<&'p Expr>,
+    ) -> Result<Value> {
+        let mut cursor = Cursor::over(&self.eval(iterable)?)?;
+        let mut values = Vec::new();
+        while let Some(value) = cursor.next()? {
+            self.host.tick()?;
+            self.assign(target, value)?;
+            let taken = match test {
+                None => true,
+                Some(test) => self.test(test)?,
+            };
+            if taken {
+                values.push(self.eval(element)?);
+            }
+        }
+        Ok(Value::list(values))
+    }
+
+    fn text(&mut self, pieces: &'p [Piece]) -> Result<Value> {
+        let mut out = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Value(e, conversion, spec) => {
+                    let value = self.eval(e)?;
+                    let value = match conversion {
+                        None => value,
+                        Some('r' | 'a') => Value::str(value.repr()),
+                        Some(_) => Value::str(value.to_string()),
+                    };
+                    match spec.is_empty() {
+                        // Writing to a string cannot fail.
+                        true => drop(write!(out, "{value}")),
+                        false => out.push_str(&value::format(&value, spec)?),
+                    }
+                }
+            }
+        }
+        Ok(Value::str(out))
+    }
+}
+
+fn convert(conversion: Conversion, value: Value) -> Result<Value> {
+    Ok(match conversion {
+        Conversion::IntToFloat => Value::Float(value.float()?),
+        Conversion::BoolToInt => Value::Int(value.int()?),
+        Conversion::TensorToBool | Conversion::Truth => Value::Bool(value.truth()?),
+        Conversion::TensorToInt => match Value::from(value.tensor()?.item()?) {
+            Value::Float(v) => Value::Int(arithmetic::truncated(v)?),
+            number => Value::Int(number.int()?),
+        },
+        Conversion::TensorToFloat => Value::Float(value.tensor()?.item()?.to_f64()),
+        Conversion::NumberToTensor => match value.scalar() {
+            Some(number) => Value::Tensor(tensor_of(number)?),
+            None => Value::Tensor(value.tensor()?.clone()),
+        },
+        Conversion::Unwrap => match value {
+            Value::None => {
+                return Err(Error::value("AssertionError: the optional value is None after all"));
+            }
+            value => value,
+        },
+        Conversion::ToInts => Value::ints(value.to_ints()?),
+    })
+}

@@ -1,0 +1,281 @@
+//! Runs a typed tree as the eager host does: statement by statement, tensors through the door.
+//!
+//! A frame is a run of slots on one stack. Operands of an operation on tensors are borrowed from there: a tensor in a
+//! variable costs its call no handle.
+
+mod expressions;
+mod operations;
+mod places;
+mod statements;
+
+use crate::diagnostics::SourceFile;
+use crate::syntax::Span;
+use crate::tree::{ClassId, FunctionId, Program, Slot};
+use crate::value::{ClassKind, Object, Shape, Value};
+use runtime::error::{Error, Result};
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// What a running program has of the world outside, and what it keeps between calls.
+pub struct Host {
+    /// Where `print` writes.
+    pub out: Box<dyn Write>,
+    /// How many turns of loops and calls it may take in all; none is no limit.
+    pub step_limit: Option<u64>,
+    /// Set from another thread, it ends the program at the next turn of a loop or call.
+    pub stop: Option<Arc<AtomicBool>>,
+    /// How many calls may be open at a time.
+    pub depth_limit: u32,
+    steps: u64,
+    loaded: Option<Loaded>,
+}
+
+/// What a program needs once: its constants and the shapes of its classes.
+#[derive(Clone)]
+struct Loaded {
+    /// Of which program.
+    source: Arc<SourceFile>,
+    globals: Rc<Vec<Value>>,
+    shapes: Rc<[Rc<Shape>]>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host::new(Box::new(std::io::stdout()))
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("step_limit", &self.step_limit).field("steps", &self.steps).finish()
+    }
+}
+
+impl Host {
+    /// A host whose programs print here, without limits but Python's of 1000 open calls.
+    pub fn new(out: Box<dyn Write>) -> Host {
+        Host { out, step_limit: None, stop: None, depth_limit: 1000, steps: 0, loaded: None }
+    }
+
+    /// Turns of loops and calls so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One more turn.
+    #[inline]
+    fn tick(&mut self) -> Result<()> {
+        self.steps += 1;
+        match (self.step_limit, &self.stop) {
+            (None, None) => Ok(()),
+            (limit, stop) => {
+                if stop.as_ref().is_some_and(|s| s.load(Relaxed)) {
+                    return Err(Error::value("stopped"));
+                }
+                match limit {
+                    Some(limit) if self.steps > limit => {
+                        Err(Error::value(format!("step limit of {limit} reached")))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl Program {
+    /// The function of this name; a method's is `Class.method`.
+    pub fn find(&self, name: &str) -> Option<FunctionId> {
+        self.functions.iter().position(|f| &*f.name == name).map(|i| FunctionId(i as u32))
+    }
+
+    /// Calls a function. Arguments left out at the end take their defaults.
+    pub fn call(&self, host: &mut Host, function: FunctionId, args: Vec<Value>) -> Result<Value> {
+        let mut machine = Machine::load(self, host)?;
+        machine.stack.extend(args);
+        machine.call(function, 0)
+    }
+
+    /// Makes an object of a class from the arguments of its `__init__`, or its fields.
+    pub fn construct(&self, host: &mut Host, class: ClassId, args: Vec<Value>) -> Result<Value> {
+        let mut machine = Machine::load(self, host)?;
+        machine.stack.extend(args);
+        machine.construct(class, 0)
+    }
+}
+
+/// The most bytes of the thread's stack that open calls of a program take: less than a thread has by default.
+const STACK_BYTES: usize = 1 << 20;
+
+/// A running program.
+struct Machine<'p, 'h> {
+    program: &'p Program,
+    host: &'h mut Host,
+    loaded: Loaded,
+    /// The slots of every open call, and operands between them.
+    stack: Vec<Value>,
+    /// Where the slots of the innermost call begin.
+    base: usize,
+    /// Calls that are open.
+    depth: u32,
+    /// Where the thread's stack stood when the program began.
+    bottom: usize,
+    /// Whether the error on its way out knows its line: the innermost place is the one to name.
+    placed: bool,
+}
+
+/// An address near the top of the thread's stack.
+#[inline(always)]
+fn stack_address() -> usize {
+    let here = 0u8;
+    &raw const here as usize
+}
+
+impl<'p, 'h> Machine<'p, 'h> {
+    fn load(program: &'p Program, host: &'h mut Host) -> Result<Machine<'p, 'h>> {
+        let known = host.loaded.clone().filter(|l| Arc::ptr_eq(&l.source, &program.source));
+        let fresh = known.is_none();
+        let loaded = known.unwrap_or_else(|| Loaded {
+            source: program.source.clone(),
+            globals: Rc::default(),
+            shapes: shapes(program),
+        });
+        let (stack, bottom) = (Vec::with_capacity(64), stack_address());
+        let mut machine = Machine { program, host, loaded, stack, base: 0, depth: 0, bottom, placed: false };
+        if fresh {
+            for global in &program.globals {
+                let value = machine.eval(&global.value)?;
+                match Rc::get_mut(&mut machine.loaded.globals) {
+                    Some(globals) => globals.push(value),
+                    None => {
+                        return Err(Error::internal("a constant of the module was kept while it was made"));
+                    }
+                }
+            }
+            machine.host.loaded = Some(machine.loaded.clone());
+        }
+        Ok(machine)
+    }
+
+    /// A slot of the innermost call.
+    #[inline]
+    fn slot(&self, slot: Slot) -> &Value {
+        &self.stack[self.base + slot.0 as usize]
+    }
+
+    #[inline]
+    fn set_slot(&mut self, slot: Slot, value: Value) {
+        let at = self.base + slot.0 as usize;
+        self.stack[at] = value;
+    }
+
+    /// Calls a function whose arguments lie on the stack from `base` on; takes them off.
+    fn call(&mut self, id: FunctionId, base: usize) -> Result<Value> {
+        let program = self.program;
+        let Some(function) = program.functions.get(id.0 as usize) else {
+            return Err(Error::internal(format!("the program has no function {}", id.0)));
+        };
+        self.host.tick()?;
+        if self.depth >= self.host.depth_limit || self.bottom.abs_diff(stack_address()) > STACK_BYTES {
+            return Err(Error::value(format!(
+                "RecursionError: maximum recursion depth exceeded ({} open calls)",
+                self.depth
+            )));
+        }
+        let (given, wanted) = (self.stack.len() - base, function.parameters.len());
+        if given > wanted {
+            return Err(Error::value(format!(
+                "TypeError: {}() takes {wanted} arguments, got {given}",
+                function.name
+            )));
+        }
+        let outer = std::mem::replace(&mut self.base, base);
+        for parameter in &function.parameters[given..] {
+            let Some(default) = &parameter.default else {
+                return Err(Error::value(format!(
+                    "TypeError: {}() is missing its argument '{}'",
+                    function.name, parameter.name
+                )));
+            };
+            let value = self.eval(default)?;
+            self.stack.push(value);
+        }
+        self.stack.resize(base + function.slots.len().max(wanted), Value::None);
+        self.depth += 1;
+        let flow = self.block(&function.body)?;
+        self.depth -= 1;
+        self.base = outer;
+        self.stack.truncate(base);
+        Ok(match flow {
+            statements::Flow::Return(value) => value,
+            statements::Flow::Next | statements::Flow::Break | statements::Flow::Continue => Value::None,
+        })
+    }
+
+    /// Makes an object whose arguments lie on the stack from `base` on; takes them off.
+    fn construct(&mut self, id: ClassId, base: usize) -> Result<Value> {
+        let program = self.program;
+        let found = program.classes.get(id.0 as usize).zip(self.loaded.shapes.get(id.0 as usize).cloned());
+        let Some((class, shape)) = found else {
+            return Err(Error::internal(format!("the program has no class {}", id.0)));
+        };
+        let object = |fields| Value::Object(Rc::new(Object { shape, fields: RefCell::new(fields) }));
+        if let Some(init) = class.init {
+            let made = object(vec![Value::None; class.fields.len()]);
+            self.stack.insert(base, made.clone());
+            self.call(init, base)?;
+            return Ok(made);
+        }
+        let mut fields: Vec<Value> = self.stack.drain(base..).collect();
+        if fields.len() > class.fields.len() {
+            return Err(Error::value(format!(
+                "TypeError: {}() takes {} arguments, got {}",
+                class.name,
+                class.fields.len(),
+                fields.len()
+            )));
+        }
+        for (i, field) in class.fields.iter().enumerate().skip(fields.len()) {
+            let Some(Some(default)) = class.defaults.get(i) else {
+                return Err(Error::value(format!(
+                    "TypeError: {}() is missing its argument '{}'",
+                    class.name, field.name
+                )));
+            };
+            fields.push(self.eval(default)?);
+        }
+        Ok(object(fields))
+    }
+
+    /// The error with the program's line, once: what is passed on outwards keeps the innermost place.
+    #[cold]
+    fn located(&mut self, error: Error, span: Span) -> Error {
+        if std::mem::replace(&mut self.placed, true) {
+            return error;
+        }
+        let source = &self.program.source;
+        let (line, _) = source.place(span.start);
+        let text = source.text.lines().nth(line - 1).unwrap_or("").trim();
+        Error::new(error.kind(), format!("{}: {error}\n  in: {text}", source.line(span)))
+    }
+}
+
+fn shapes(program: &Program) -> Rc<[Rc<Shape>]> {
+    let shape = |(i, class): (usize, &crate::tree::Class)| {
+        Rc::new(Shape {
+            class: ClassId(i as u32),
+            name: class.name.clone(),
+            fields: class.fields.iter().map(|f| f.name.clone()).collect(),
+            kind: match (class.tuple, class.init) {
+                (true, _) => ClassKind::Tuple,
+                (false, None) => ClassKind::Data,
+                (false, Some(_)) => ClassKind::Plain,
+            },
+        })
+    };
+    program.classes.iter().enumerate().map(shape).collect()
+}

@@ -1,0 +1,220 @@
+//! Calls of torch. One that is one operation of the table takes its operands where they lie; the others take arguments
+//! of their own making.
+
+use super::Machine;
+use super::expressions::constant;
+use crate::calls::{self, Resolved};
+use crate::tree::{Expr, ExprKind, Returns};
+use crate::types::Type;
+use crate::value::Value;
+use runtime::error::{Error, ErrorKind, Result};
+use runtime::table::OpDef;
+use runtime::{Arg, Origin, Tensor, door, ops};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// Where an operand lies.
+enum Operand<'p> {
+    /// Left out.
+    Missing,
+    /// In the source.
+    Constant(&'p crate::tree::Constant),
+    /// On the stack: in a variable, or made for this call.
+    Stack(usize),
+    /// A constant of the module.
+    Global(u32),
+    /// A list of ints, gathered.
+    Ints(Range<usize>),
+}
+
+/// The ints of every list among the operands, one after the other.
+type Ints = SmallVec<[i64; 12]>;
+
+impl<'p> Machine<'p, '_> {
+    pub(super) fn torch(
+        &mut self,
+        call: &'p Resolved,
+        args: &'p [Option<Expr>],
+        returns: &'p Returns,
+    ) -> Result<Value> {
+        let base = self.stack.len();
+        let value = match call.op() {
+            Some(op) => self.operation(op, call, args, returns),
+            None => self.composed(call, args, returns),
+        };
+        self.stack.truncate(base);
+        value
+    }
+
+    /// An operation of the table.
+    fn operation(
+        &mut self,
+        op: &'static OpDef,
+        call: &'p Resolved,
+        args: &'p [Option<Expr>],
+        returns: &'p Returns,
+    ) -> Result<Value> {
+        let mut ints = Ints::new();
+        let mut operands: SmallVec<[Operand<'p>; 8]> = SmallVec::new();
+        for arg in args {
+            operands.push(match arg {
+                None => Operand::Missing,
+                Some(e) => self.operand(e, &mut ints)?,
+            });
+        }
+        let mut given: SmallVec<[Arg; 8]> = SmallVec::new();
+        for operand in &operands {
+            let arg = match operand {
+                Operand::Missing => Some(Arg::None),
+                Operand::Constant(c) => Some(match c {
+                    crate::tree::Constant::None => Arg::None,
+                    crate::tree::Constant::Int(v) => Arg::Int(*v),
+                    crate::tree::Constant::Float(v) => Arg::Float(*v),
+                    crate::tree::Constant::Bool(v) => Arg::Bool(*v),
+                    crate::tree::Constant::Str(v) => Arg::Str(v),
+                    crate::tree::Constant::DType(v) => Arg::DType(*v),
+                }),
+                Operand::Stack(at) => self.stack[*at].arg(),
+                Operand::Global(at) => self.global(*at)?.arg(),
+                Operand::Ints(range) => Some(Arg::Ints(&ints[range.clone()])),
+            };
+            match arg {
+                Some(arg) => given.push(arg),
+                None => return self.listed(call, &operands, &ints, returns),
+            }
+        }
+        while given.last().is_some_and(Arg::is_none) {
+            given.pop();
+        }
+        match returns {
+            Returns::Tensor => door::bind1(op, &given).map(Value::Tensor),
+            Returns::Nothing => {
+                let Some(Arg::Tensor(target)) = given.first() else {
+                    return Err(Error::value(format!("{} writes to a tensor", call.name)));
+                };
+                door::mutate(op, &given, Origin::caller())?;
+                Ok(Value::Tensor((*target).clone()))
+            }
+            Returns::Tuple | Returns::List | Returns::Bool => {
+                returned(door::bind(op, &given, Origin::caller())?.into_iter(), returns)
+            }
+        }
+    }
+
+    /// Where the operand is that an expression stands for; what is not in a variable is put on the stack.
+    fn operand(&mut self, e: &'p Expr, ints: &mut Ints) -> Result<Operand<'p>> {
+        let start = ints.len();
+        let at = match &e.kind {
+            ExprKind::Constant(c) => return Ok(Operand::Constant(c)),
+            ExprKind::Global(i) if !matches!(self.global(*i)?, Value::List(_) | Value::Tuple(_)) => {
+                return Ok(Operand::Global(*i));
+            }
+            ExprKind::Load(slot) => self.base + slot.0 as usize,
+            ExprKind::List(parts) | ExprKind::Tuple(parts) if parts.iter().all(|p| p.ty == Type::Int) => {
+                for part in parts {
+                    let n = self.eval(part)?.int()?;
+                    ints.push(n);
+                }
+                return Ok(Operand::Ints(start..ints.len()));
+            }
+            _ => {
+                let value = self.eval(e)?;
+                self.stack.push(value);
+                self.stack.len() - 1
+            }
+        };
+        let all_ints = |values: &[Value], ints: &mut Ints| {
+            for value in values {
+                match value {
+                    Value::Int(n) => ints.push(*n),
+                    _ => {
+                        ints.truncate(start);
+                        return false;
+                    }
+                }
+            }
+            true
+        };
+        let gathered = match &self.stack[at] {
+            Value::List(list) => all_ints(&list.borrow(), ints),
+            Value::Tuple(values) => all_ints(values, ints),
+            _ => false,
+        };
+        Ok(if gathered { Operand::Ints(start..ints.len()) } else { Operand::Stack(at) })
+    }
+
+    /// The call with lists among its operands that are not of ints.
+    #[cold]
+    fn listed(&self, call: &Resolved, operands: &[Operand], ints: &Ints, returns: &Returns) -> Result<Value> {
+        let argument = |operand: &Operand| match operand {
+            Operand::Missing => Ok(None),
+            Operand::Constant(c) => constant(c).to_call().map(Some),
+            Operand::Stack(at) => self.stack[*at].to_call().map(Some),
+            Operand::Global(at) => self.global(*at)?.to_call().map(Some),
+            Operand::Ints(range) => {
+                let list = ints[range.clone()].iter().copied().collect();
+                Ok(Some(calls::Value::Host(runtime::Host::Ints(list))))
+            }
+        };
+        let values = operands.iter().map(argument).collect::<Result<Vec<_>>>()?;
+        run(call, &values, returns)
+    }
+
+    /// A call that is several operations.
+    fn composed(
+        &mut self,
+        call: &'p Resolved,
+        args: &'p [Option<Expr>],
+        returns: &'p Returns,
+    ) -> Result<Value> {
+        let mut values: SmallVec<[Option<calls::Value>; 8]> = SmallVec::new();
+        for arg in args {
+            values.push(match arg {
+                None => None,
+                Some(e) => match &e.kind {
+                    ExprKind::Load(slot) => Some(self.slot(*slot).to_call()?),
+                    _ => Some(self.eval(e)?.to_call()?),
+                },
+            });
+        }
+        run(call, &values, returns)
+    }
+}
+
+/// Runs a call with arguments of its own.
+fn run(call: &Resolved, values: &[Option<calls::Value>], returns: &Returns) -> Result<Value> {
+    let outputs = call.run(values.iter().map(Option::as_ref).collect())?;
+    if *returns != Returns::Nothing {
+        return returned(outputs.into_iter(), returns);
+    }
+    let (Some(Some(calls::Value::Tensor(target))), Some(result)) = (values.first(), outputs.first()) else {
+        return Err(Error::value(format!("{} writes to a tensor", call.name)));
+    };
+    write(target, result)?;
+    Ok(Value::Tensor(target.clone()))
+}
+
+/// Replaces the elements of a tensor, as an in-place call of several operations does.
+fn write(target: &Tensor, result: &Tensor) -> Result<()> {
+    if target.tensor_type() != result.tensor_type() {
+        return Err(Error::new(
+            ErrorKind::InPlace,
+            format!("the result {} does not fit into {}", result.tensor_type(), target.tensor_type()),
+        ));
+    }
+    door::mutate(&ops::COPY, &[Arg::Tensor(target), Arg::Tensor(result)], Origin::caller())
+}
+
+/// What a program sees of a call's outputs.
+fn returned(mut outputs: impl Iterator<Item = Tensor>, returns: &Returns) -> Result<Value> {
+    let first = |outputs: &mut dyn Iterator<Item = Tensor>| {
+        outputs.next().ok_or_else(|| Error::internal("the call has no output"))
+    };
+    Ok(match returns {
+        Returns::Tensor => Value::Tensor(first(&mut outputs)?),
+        Returns::Tuple => Value::Tuple(outputs.map(Value::Tensor).collect()),
+        Returns::List => Value::list(outputs.map(Value::Tensor)),
+        Returns::Bool => Value::Bool(first(&mut outputs)?.item()?.to_bool()),
+        Returns::Nothing => Value::None,
+    })
+}
