@@ -452,6 +452,30 @@ impl Tensor {
         self.index_select(dim, &index)
     }
 
+    /// `repeat_interleave_each` whose result has `total` places along `dim`, so that the host need not look at the repeats.
+    #[track_caller]
+    pub fn repeat_interleave_to(&self, repeats: &Tensor, dim: Option<i64>, total: i64) -> Result<Tensor> {
+        let wrong = |found: usize| {
+            let what = format!("repeats make {found} places, not the {total} that were asked for");
+            Error::value(what).in_op("repeat_interleave")
+        };
+        let Some(dim) = dim else {
+            return self.reshape(&[-1])?.repeat_interleave_to(repeats, Some(0), total);
+        };
+        let n = self.size(dim)?;
+        let told = matches!(repeats.dtype(), DType::I32 | DType::I64)
+            && [&[][..], &[1], &[n]].contains(&repeats.shape());
+        if repeats.traced().is_none() || !told || total < 0 {
+            let out = self.repeat_interleave_each(repeats, Some(dim))?;
+            let found = out.size(dim)?;
+            return if found as i64 == total { Ok(out) } else { Err(wrong(found)) };
+        }
+        // The first element whose copies end after a place is the one that stands there.
+        let ends = repeats.to(DType::I64)?.expand(&[n])?.cumsum(0)?;
+        let places = Tensor::arange(0i64, total, 1i64, Some(DType::I64), self.device())?;
+        self.index_select(dim, &ends.searchsorted(&places, true)?)
+    }
+
     /// Windows of `size` places along `dim`, one at every multiple of `step`, as a new last dimension.
     #[track_caller]
     pub fn unfold(&self, dim: i64, size: i64, step: i64) -> Result<Tensor> {

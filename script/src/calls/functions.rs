@@ -203,7 +203,10 @@ pub(super) const FUNCTIONS: &[Entry] = &[
                 let places = Tensor::arange(0i64, x.numel() as i64, 1i64, Some(DType::I64), x.device())?;
                 places.repeat_interleave_each(x, Some(0))
             }
-            Some(Value::Tensor(t)) if t.numel() != 1 => x.repeat_interleave_each(t, dim),
+            Some(Value::Tensor(t)) if t.numel() != 1 => match c.optional_int("output_size")? {
+                Some(total) => x.repeat_interleave_to(t, dim, total),
+                None => x.repeat_interleave_each(t, dim),
+            },
             Some(Value::Host(Host::Ints(list))) => {
                 x.repeat_interleave_each(&Tensor::from_slice(list, &[list.len()])?, dim)
             }
