@@ -4,7 +4,11 @@ use clap::{Args, Parser, Subcommand};
 use graph::PassSelection;
 use lab::compare::{self, Request};
 use lab::inspect;
-use std::path::PathBuf;
+use lab::modes::Mode;
+use lab::program::{self, Entry, Generated, RunRequest};
+use runtime::{Error, ErrorKind};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +25,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compare execution models: real digits and micro workloads (the default command).
+    /// Compare execution models: real digits and micro workloads (the default command), or a program's text.
     Compare(CompareArgs),
+    /// Run a function of a program's text in one mode.
+    Run(RunArgs),
     /// Run the cases of reference files in every mode and judge them.
     Check(CheckArgs),
     /// Show what a compiler makes of a workload: its graph, what each pass does, the plan, pictures.
@@ -31,8 +37,53 @@ enum Command {
     Ops(OpsArgs),
 }
 
+/// Where a program's arguments come from.
+#[derive(Args)]
+struct ProgramArgs {
+    /// The function to run.
+    #[arg(long, default_value = "forward")]
+    entry: String,
+    /// A safetensors file with a tensor for each parameter; host numbers are tensors of rank 0. Made up if left out.
+    #[arg(long, value_name = "FILE")]
+    args: Option<PathBuf>,
+    /// Shapes of arguments that are made up: `x=32,64`.
+    #[arg(long, value_name = "NAME=DIMS", value_parser = parse_shape)]
+    shape: Vec<(String, Vec<usize>)>,
+    /// Most turns of loops and calls.
+    #[arg(long, value_name = "N")]
+    step_limit: Option<u64>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The program.
+    program: PathBuf,
+    #[command(flatten)]
+    arguments: ProgramArgs,
+    /// The execution model.
+    #[arg(long, default_value = "torch")]
+    mode: String,
+    /// Only passes that keep every bit.
+    #[arg(long)]
+    exact: bool,
+    /// Also the gradients of the outputs' sum with respect to the arguments' floating-point tensors.
+    #[arg(long)]
+    grad: bool,
+    /// Write outputs as out0, out1, ... and gradients as grad.NAME to this safetensors file; printed if left out.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
 #[derive(Args)]
 struct CompareArgs {
+    /// A program whose function is compared; without one, the workloads.
+    #[arg(conflicts_with = "workloads")]
+    program: Option<PathBuf>,
+    #[command(flatten)]
+    arguments: ProgramArgs,
     /// End within 20 seconds.
     #[arg(long)]
     quick: bool,
@@ -67,7 +118,10 @@ struct CheckArgs {
     /// Write a record for each case and mode as JSON to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Reference files.
+    /// The program whose functions the cases call, or the folder of the programs that they name.
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+    /// Reference files, as they are or gzipped.
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -111,6 +165,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None => run_compare(cli.compare),
         Some(Command::Compare(args)) => run_compare(args),
+        Some(Command::Run(args)) => run_program(args),
         Some(Command::Check(args)) => run_check(args),
         Some(Command::Graph(args)) => run_graph(args),
         Some(Command::Ops(args)) => run_ops(args),
@@ -124,10 +179,10 @@ fn main() -> ExitCode {
 /// Exit status of a program that the user interrupted.
 const INTERRUPTED: u8 = 130;
 
-fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
+/// A flag that the first Ctrl-C sets, so that the step at hand is the last; the second ends the process at once.
+fn until_interrupted() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    // The first Ctrl-C ends the measurement after the step at hand; the second ends the process at once.
     let handler = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED.into());
@@ -136,6 +191,59 @@ fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
     if let Err(error) = handler {
         eprintln!("warning: Ctrl-C cannot be caught: {error}");
     }
+    stop
+}
+
+/// `x=32,64`.
+fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, dims) = text.split_once('=').ok_or("write NAME=DIMS, as in x=32,64")?;
+    let dims = dims.split(',').filter(|d| !d.is_empty()).map(|d| d.trim().parse::<usize>());
+    Ok((name.to_string(), dims.collect::<Result<_, _>>().map_err(|e| format!("'{text}': {e}"))?))
+}
+
+impl ProgramArgs {
+    /// The function that is asked for. Errors of the text are drawn, in colours on a terminal.
+    fn entry(&self, path: &Path, stop: &Arc<AtomicBool>) -> runtime::Result<Entry> {
+        let loaded = script::load::load(path.display().to_string(), script::load::read(path)?);
+        let text = loaded.render(std::io::stderr().is_terminal());
+        let Some(program) = loaded.program else {
+            eprint!("{text}");
+            let count = loaded.diagnostics.iter().filter(|d| d.is_error()).count();
+            return Err(Error::new(ErrorKind::Parse, format!("{}: {count} errors", path.display())));
+        };
+        eprint!("{text}");
+        let mut entry = Entry::of(Arc::new(program), &self.entry)?;
+        entry.step_limit = self.step_limit;
+        entry.stop = Some(stop.clone());
+        Ok(entry)
+    }
+
+    fn values(&self, entry: &Entry) -> runtime::Result<Generated> {
+        match &self.args {
+            Some(path) => program::from_file(entry, path),
+            None => program::generate(entry, &self.shape),
+        }
+    }
+}
+
+fn run_program(args: RunArgs) -> runtime::Result<ExitCode> {
+    let stop = until_interrupted();
+    let device = runtime::DeviceId::parse(&args.device)?;
+    let mode = Mode::named(&args.mode)?;
+    let mut entry = args.arguments.entry(&args.program, &stop)?;
+    entry.quiet = false;
+    let arguments = args.arguments.values(&entry)?;
+    let outcome =
+        program::run(&entry, &arguments, &RunRequest { mode, exact: args.exact, grad: args.grad, device })?;
+    match args.out {
+        None => print!("{}", outcome.render()),
+        Some(path) => outcome.write(&path)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
+    let stop = until_interrupted();
     if let Some(threads) = args.threads {
         kernels::cpu::threads::set_threads(threads.max(1));
     }
@@ -146,7 +254,14 @@ fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
         workloads: args.workloads,
         device: runtime::DeviceId::parse(&args.device)?,
     };
-    let report = compare::run(&request, &stop)?;
+    let report = match args.program {
+        None => compare::run(&request, &stop)?,
+        Some(path) => {
+            let entry = args.arguments.entry(&path, &stop)?;
+            let arguments = args.arguments.values(&entry)?;
+            compare::run_program(&request, &entry, &arguments, &stop)?
+        }
+    };
     print!("{}", report.render());
     if let Some(path) = args.json {
         report.write_json(&path)?;
@@ -161,7 +276,7 @@ fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
 
 fn run_check(args: CheckArgs) -> runtime::Result<ExitCode> {
     let device = runtime::DeviceId::parse(&args.device)?;
-    let report = lab::check::run(&args.files, &args.modes, device)?;
+    let report = lab::check::run(&args.files, args.program.as_deref(), &args.modes, device)?;
     print!("{}", report.render());
     if let Some(path) = args.json {
         report.write_json(&path)?;

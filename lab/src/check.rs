@@ -23,8 +23,9 @@ pub struct Report {
     modes: Vec<&'static Mode>,
 }
 
-/// Runs every case of the files in these modes (`all` for every mode).
-pub fn run(files: &[PathBuf], modes: &[String], device: DeviceId) -> Result<Report> {
+/// Runs every case of the files in these modes (`all` for every mode). `programs` is the program whose functions cases
+/// call, or the folder of those that they name.
+pub fn run(files: &[PathBuf], programs: Option<&Path>, modes: &[String], device: DeviceId) -> Result<Report> {
     device.open()?;
     let modes = if modes.iter().any(|m| m == "all") {
         MODES.iter().collect()
@@ -33,7 +34,10 @@ pub fn run(files: &[PathBuf], modes: &[String], device: DeviceId) -> Result<Repo
     };
     let mut report = Report { rows: Vec::new(), modes };
     for path in files {
-        let file = File::open(path)?;
+        let mut file = File::open(path)?;
+        if let Some(programs) = programs {
+            file = file.with_programs(programs)?;
+        }
         let bar = ProgressBar::new((file.cases.len() * report.modes.len()) as u64);
         for case in &file.cases {
             for mode in report.modes.clone() {

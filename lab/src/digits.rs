@@ -11,6 +11,7 @@ use models::mnist::Digits;
 use models::workloads::{mlp_logits, mlp_loss, mlp_parameters};
 use runtime::{DType, DeviceId, Error, Result, Tensor};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Name of the workload in reports.
@@ -147,10 +148,10 @@ impl Training {
 
     /// Share of the test images whose largest logit is the label, computed in the training's own mode.
     fn accuracy(&self, context: &Context, images: &Tensor, labels: &Tensor) -> Result<f64> {
-        let forward = Task::Forward(|inputs| {
+        let forward = Task::Forward(Arc::new(|inputs: &[Tensor]| {
             let (images, parameters) = inputs.split_last().ok_or_else(|| Error::internal("no inputs"))?;
             Ok(vec![mlp_logits(parameters, images)?.argmax(Some(-1), false)?])
-        });
+        }));
         let mut driver = make(self.mode, forward, context.request.device, context.request.exact)?;
         let mut inputs = self.driver.parameters()?;
         inputs.push(images.clone());
@@ -243,7 +244,7 @@ fn outcome(first: &Training, training: &Training, epochs: u64, accuracy: f64) ->
 
 fn record(context: &Context, training: &Training, reference: &[f64]) -> Record {
     Record {
-        workload: NAME,
+        workload: NAME.to_string(),
         mode: training.mode.name,
         device: context.request.device.to_string(),
         threads: threads(),

@@ -6,12 +6,16 @@ use graph::{Argument, BoundFunction, Function, Options, TraceOptions, TracedFunc
 use models::optim::{Optimizer, Sgd, Step};
 use models::workloads::{Program, Workload};
 use runtime::{DeviceId, Error, Result, Tensor, Variable};
+use std::sync::Arc;
+
+/// Outputs from inputs.
+pub type Forward = Arc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync>;
 
 /// A workload's program and parameters, apart from its data.
 #[derive(Clone)]
 pub enum Task {
     /// Outputs from inputs; no gradients.
-    Forward(fn(&[Tensor]) -> Result<Vec<Tensor>>),
+    Forward(Forward),
     /// A scalar and its gradients with respect to every input.
     Gradient(fn(&[Tensor]) -> Result<Tensor>),
     /// A loss of parameters and inputs; a step is an SGD update.
@@ -29,7 +33,7 @@ impl Task {
     /// The task of a workload.
     pub fn of(workload: &Workload) -> Task {
         match workload.program {
-            Program::Forward(f) => Task::Forward(f),
+            Program::Forward(f) => Task::Forward(Arc::new(f)),
             Program::Gradient(f) => Task::Gradient(f),
             Program::Train(loss, rate) => {
                 let parameters = workload.parameters.iter().map(|(_, t)| t.clone()).collect();
@@ -57,8 +61,7 @@ pub trait Driver {
 pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Box<dyn Driver>> {
     let place = |t: &Tensor| if t.device() == device { t.copy() } else { t.to_device(device) };
     Ok(match (mode.staging, task) {
-        (Staging::Autograd, Task::Forward(f)) => Box::new(Forward(f)),
-        (Staging::Tape, Task::Forward(f)) => Box::new(Forward(f)),
+        (Staging::Autograd | Staging::Tape, Task::Forward(f)) => Box::new(EagerForward(f)),
         (Staging::Autograd, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(f))),
         (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
         (Staging::Autograd, Task::Train { loss, parameters, rate }) => Box::new(Autograd::new(
@@ -85,9 +88,9 @@ fn variables(parameters: &[Tensor], place: impl Fn(&Tensor) -> Result<Tensor>) -
 }
 
 /// Operation by operation, recording nothing.
-struct Forward(fn(&[Tensor]) -> Result<Vec<Tensor>>);
+struct EagerForward(Forward);
 
-impl Driver for Forward {
+impl Driver for EagerForward {
     fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let _guard = no_grad();
         (self.0)(inputs)
@@ -205,7 +208,7 @@ impl Trace {
     fn build(&self, inputs: &[Tensor]) -> Result<Box<dyn Driver>> {
         Ok(match self.task.clone() {
             Task::Forward(f) => {
-                Box::new(TracedForward(graph::trace("forward", inputs, self.options.clone(), f)?))
+                Box::new(TracedForward(graph::trace("forward", inputs, self.options.clone(), |x| f(x))?))
             }
             Task::Gradient(f) => {
                 let traced = graph::trace("forward", inputs, self.options.clone(), move |x| Ok(vec![f(x)?]))?;

@@ -81,7 +81,7 @@ fn traced(task: Task, inputs: &[Tensor], options: Options) -> Result<Vec<Stage>>
     let options = TraceOptions { compile: options, check: false, ..TraceOptions::default() };
     let (traced, args, wanted) = match task {
         Task::Forward(f) => {
-            (graph::trace("forward", inputs, options, f)?, inputs.to_vec(), vec![false; inputs.len()])
+            (graph::trace("forward", inputs, options, |x| f(x))?, inputs.to_vec(), vec![false; inputs.len()])
         }
         Task::Gradient(f) => {
             let traced = graph::trace("forward", inputs, options, move |x| Ok(vec![f(x)?]))?;

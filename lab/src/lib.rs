@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod listing;
 pub mod measure;
 pub mod modes;
+pub mod program;
 pub mod record;
 pub mod reference;
 pub mod statistics;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Workload.
-    pub workload: &'static str,
+    pub workload: String,
     /// Mode.
     pub mode: &'static str,
     /// Device.

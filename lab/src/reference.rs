@@ -4,6 +4,7 @@
 //! case or its element type asks for; NaN equals NaN.
 
 use crate::execute::{self, Results, Runner};
+use crate::program::{Entry, Template, template};
 use flate2::read::MultiGzDecoder;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::io::{
@@ -13,6 +14,7 @@ use runtime::io::{
 use runtime::testing::{Tolerance, differences};
 use runtime::{DType, Host, Scalar, Tensor};
 use script::calls::{self, Value};
+use script::tree::Program;
 use serde_json::Value as Json;
 use std::any::Any;
 use std::borrow::Cow;
@@ -20,13 +22,16 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 /// One case of a file.
 pub struct Case {
     /// Its name.
     pub id: String,
-    /// The torch-qualified call.
+    /// The torch-qualified call, or the name of a function of `program`.
     pub call: String,
+    /// The program whose function is called, within the folder of programs.
+    pub program: Option<String>,
     /// Positional arguments; a string that starts with `$` names a tensor.
     pub args: Vec<Json>,
     /// Arguments by name.
@@ -49,6 +54,10 @@ pub struct File {
     pub cases: Vec<Case>,
     /// Every tensor by name.
     pub tensors: HashMap<String, Tensor>,
+    /// The programs that cases name, or what is wrong with them.
+    programs: HashMap<String, Result<Arc<Program>>>,
+    /// The program of cases that name none and whose call is not torch's.
+    program: Option<Arc<Program>>,
 }
 
 /// How a case ended.
@@ -144,7 +153,36 @@ impl File {
         let text = archive.metadata.get("cases").ok_or_else(|| malformed("no cases"))?;
         let list: Vec<Json> = serde_json::from_str(text).map_err(|e| malformed(format!("cases: {e}")))?;
         let cases = list.iter().map(Case::parse).collect::<Result<_>>()?;
-        Ok(File { cases, tensors: archive.tensors.into_iter().collect() })
+        let tensors = archive.tensors.into_iter().collect();
+        Ok(File { cases, tensors, programs: HashMap::new(), program: None })
+    }
+
+    /// Gives the cases their programs: `path` is a program, or the folder in which the named ones lie.
+    pub fn with_programs(mut self, path: &Path) -> Result<File> {
+        if !path.is_dir() {
+            self.program = Some(Arc::new(Program::open(path)?));
+            return Ok(self);
+        }
+        for name in self.cases.iter().filter_map(|c| c.program.as_ref()) {
+            if !self.programs.contains_key(name) {
+                let program = Program::open(&path.join(name)).map(Arc::new);
+                self.programs.insert(name.clone(), program);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The function of a program that a case calls; none if it calls torch.
+    fn entry(&self, case: &Case) -> Result<Option<Entry>> {
+        let program = match &case.program {
+            Some(name) => match self.programs.get(name) {
+                Some(found) => Some(found.clone()?),
+                None => self.program.clone(),
+            },
+            None if calls::is_known(&case.call) => None,
+            None => self.program.clone(),
+        };
+        program.map(|program| Entry::of(program, &case.call)).transpose()
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {
@@ -158,10 +196,15 @@ impl File {
 
     /// Checks a case in the mode that `runner` stands for. A panic is a failure, like another value.
     pub fn check(&self, case: &Case, runner: &mut Runner) -> Outcome {
-        if !calls::is_known(&case.call) {
-            return Outcome::new(Status::Unsupported, case.call.clone());
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(case, runner)));
+        let entry = match self.entry(case) {
+            Err(e) => return Outcome::new(Status::Error, e.to_string()),
+            Ok(None) if case.program.is_some() || !calls::is_known(&case.call) => {
+                let name = case.program.as_ref().unwrap_or(&case.call);
+                return Outcome::new(Status::Unsupported, name.clone());
+            }
+            Ok(entry) => entry,
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(case, entry, runner)));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(panic) => return Outcome::new(Status::Fail, format!("panic: {}", words(&*panic))),
@@ -181,7 +224,7 @@ impl File {
         }
     }
 
-    fn run(&self, case: &Case, runner: &mut Runner) -> Result<Results> {
+    fn run(&self, case: &Case, entry: Option<Entry>, runner: &mut Runner) -> Result<Results> {
         let mut names = Vec::new();
         for value in case.args.iter().chain(case.kwargs.iter().map(|(_, v)| v)) {
             collect_names(value, &mut names);
@@ -199,6 +242,10 @@ impl File {
                 .ok_or_else(|| malformed(format!("{name} is no input of {}", case.id)))
         };
         let wanted = case.grads.iter().map(|(input, _)| place(input)).collect::<Result<Vec<_>>>()?;
+        if let Some(entry) = entry {
+            let templates = self.templates(case, &entry, &names)?;
+            return runner(&entry.bound(templates), &inputs, &cotangents, &wanted);
+        }
         let function = |inputs: &[Tensor]| -> Result<Vec<Tensor>> {
             let value = |json: &Json| argument(json, &names, inputs);
             let args = case.args.iter().map(value).collect::<Result<Vec<_>>>()?;
@@ -208,6 +255,24 @@ impl File {
                 .unwrap_or_else(|| Err(Error::internal("the call is not known")))
         };
         runner(&function, &inputs, &cotangents, &wanted)
+    }
+
+    /// The arguments of a function of a program, in the order of its parameters.
+    fn templates(&self, case: &Case, entry: &Entry, names: &[String]) -> Result<Vec<Template>> {
+        let mut place = |name: &str| {
+            let at = names.iter().position(|n| n == name);
+            at.ok_or_else(|| malformed(format!("no tensor is called {name}")))
+        };
+        let mut out = Vec::new();
+        for (i, parameter) in entry.parameters().iter().enumerate() {
+            let named = case.kwargs.iter().find(|(k, _)| **k == *parameter.name).map(|(_, v)| v);
+            match case.args.get(i).or(named) {
+                Some(json) => out.push(template(json, &parameter.ty, &mut place)?),
+                None if parameter.default.is_some() => break,
+                None => return Err(malformed(format!("{} gives no '{}'", case.id, parameter.name))),
+            }
+        }
+        Ok(out)
     }
 
     fn compare(&self, case: &Case, outputs: &[Tensor], gradients: &[Option<Tensor>]) -> Result<Outcome> {
@@ -246,6 +311,7 @@ impl Case {
         Ok(Case {
             id: need("id")?,
             call: need("call")?,
+            program: text("program"),
             args: json.get("args").and_then(Json::as_array).cloned().unwrap_or_default(),
             kwargs: object("kwargs"),
             outputs: strings("outputs").into_iter().flatten().collect(),

@@ -24,12 +24,12 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// One table for each workload, in the records' order. Ratios are against the mode `torch` of the same workload.
+/// One table for each workload, in the records' order; below it why a mode cannot run it. Ratios are against the mode `torch` of the same workload.
 pub fn render(records: &[Record]) -> String {
     let mut out = String::new();
     for group in records.chunk_by(|a, b| a.workload == b.workload && a.device == b.device) {
         let eager = group.iter().find(|r| r.mode == "torch").and_then(|r| r.time);
-        let mut table = Table::new();
+        let (mut table, mut reasons) = (Table::new(), String::new());
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header([
             "mode",
@@ -50,11 +50,14 @@ pub fn render(records: &[Record]) -> String {
                 (Some(e), Some(t)) if t.median > 0.0 => format!("{:.2}x", e.median / t.median),
                 _ => "-".into(),
             };
-            let verdict = match &r.failure {
-                Some(why) => why.clone(),
-                None if r.valid => "ok".into(),
-                None => "INVALID".into(),
-            };
+            if let Some(why) = &r.failure {
+                let mut row = vec![Cell::new(r.mode)];
+                row.extend((0..10).map(|_| Cell::new("-").set_alignment(CellAlignment::Right)));
+                row.push(Cell::new("cannot"));
+                table.add_row(row);
+                reasons += &format!("{}: {}\n", r.mode, why.trim_end());
+                continue;
+            }
             let cells = [
                 r.time.map_or("-".into(), |t| seconds(t.median)),
                 r.time.map_or("-".into(), |t| format!("{} .. {}", seconds(t.low), seconds(t.high))),
@@ -73,11 +76,11 @@ pub fn render(records: &[Record]) -> String {
             ];
             let mut row = vec![Cell::new(r.mode)];
             row.extend(cells.into_iter().map(|c| Cell::new(c).set_alignment(CellAlignment::Right)));
-            row.push(Cell::new(verdict));
+            row.push(Cell::new(if r.valid { "ok" } else { "INVALID" }));
             table.add_row(row);
         }
         out += &format!(
-            "\n{} ({}, {} threads)\n{table}\n",
+            "\n{} ({}, {} threads)\n{table}\n{reasons}",
             group[0].workload, group[0].device, group[0].threads
         );
     }

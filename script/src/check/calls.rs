@@ -4,8 +4,7 @@ use super::Top;
 use super::body::{Body, distance};
 use super::expressions::{literal, made, wrong};
 use crate::builtins::{self, Builtin};
-use crate::calls::returns::{Known, returns};
-use crate::calls::{self, Resolved};
+use crate::calls;
 use crate::diagnostics::{Diagnostic, Kind};
 use crate::signature::{self, Bound, Signature};
 use crate::syntax::{self, ExprKind as E, Name, Span};
@@ -20,9 +19,6 @@ pub(super) struct Arguments<'a> {
     pub(super) kwargs: &'a [(Name, syntax::Expr)],
     pub(super) span: Span,
 }
-
-/// Keyword arguments that ask for what every tensor here has anyway.
-const USUAL: &[&str] = &["device", "layout", "pin_memory", "memory_format", "non_blocking", "_stacklevel"];
 
 /// What the types of a value's methods are called after.
 fn receiver(ty: &Type) -> Option<&'static str> {
@@ -473,138 +469,6 @@ impl Body<'_, '_> {
             self.c.report(d.hint(format!("it takes {}", known.join(" or "))));
         }
         wrong(span)
-    }
-
-    // torch.
-
-    /// A call of torch whose arguments are known by place.
-    pub(super) fn torch(&mut self, name: &str, mut args: Vec<Option<Expr>>, span: Span) -> Expr {
-        let Some(call) = calls::resolve(name) else {
-            self.c.error(Kind::Unsupported, span, format!("'{name}' is not known"));
-            return wrong(span);
-        };
-        args.resize_with(call.parameters.len(), || None);
-        self.torch_made(call, args, span)
-    }
-
-    fn torch_made(&mut self, call: Resolved, args: Vec<Option<Expr>>, span: Span) -> Expr {
-        let known = |parameter: &str| {
-            let place = call.parameters.iter().position(|p| p.name == parameter);
-            match place.and_then(|p| args.get(p)).and_then(Option::as_ref) {
-                None => Known::Absent,
-                Some(e) => match (&e.kind, &e.ty) {
-                    (_, Type::None) => Known::Absent,
-                    (ExprKind::Constant(Constant::Bool(true)), _) => Known::True,
-                    (_, ty) if ty.is_number() => Known::Number,
-                    _ => Known::Given,
-                },
-            }
-        };
-        let (returns, ty) = returns(&call.name, &known);
-        made(ExprKind::Torch { call, args, returns }, ty, span)
-    }
-
-    fn call_torch(&mut self, call: Resolved, object: Option<Expr>, a: Arguments) -> Expr {
-        let mut given: Vec<Expr> = object.into_iter().collect();
-        for e in a.args {
-            given.push(self.expr(e));
-        }
-        let mut named = Vec::new();
-        let mut requires = false;
-        for (keyword, e) in a.kwargs {
-            let known = call.places(0, std::iter::once(&*keyword.text)).is_ok();
-            if &*keyword.text == "requires_grad" && !known {
-                requires = e.kind == E::Bool(true);
-                continue;
-            }
-            let value = self.expr(e);
-            if !known && USUAL.contains(&&*keyword.text) {
-                continue;
-            }
-            if &*keyword.text == "out" {
-                let d = Diagnostic::new(Kind::Unsupported, keyword.span, "the argument 'out'");
-                self.c.report(d.hint("a graph makes new tensors; write 'x.copy_(...)' to change one"));
-                continue;
-            }
-            named.push((keyword, value));
-        }
-        // A variadic parameter takes all further positional arguments, or one list of them.
-        if let Some(first) = call.parameters.iter().position(|p| p.is_variadic())
-            && given.len() > first
-        {
-            let listed =
-                matches!(given[first].ty, Type::List(_) | Type::Tuple(_)) && given.len() == first + 1;
-            if !listed {
-                let rest: Vec<Expr> = given.split_off(first);
-                let ty = Type::tuple(rest.iter().map(|e| e.ty.clone()).collect::<Vec<_>>());
-                given.push(made(ExprKind::Tuple(rest), ty, a.span));
-            }
-        }
-        for e in given.iter().chain(named.iter().map(|(_, e)| e)) {
-            if matches!(e.ty, Type::Dict(_) | Type::Object(..) | Type::Iterator(_)) {
-                let what = format!("{} is no argument of '{}'", e.ty, call.name);
-                self.c.error(Kind::Type, e.span, what);
-            }
-        }
-        let places = match call.places(given.len(), named.iter().map(|(k, _)| &*k.text)) {
-            Ok(places) => places,
-            Err(_) => return self.wrong_arguments(&call, given.len(), &named, a.span),
-        };
-        let mut args: Vec<Option<Expr>> = call.parameters.iter().map(|_| None).collect();
-        for (place, value) in
-            places.into_iter().zip(given.into_iter().chain(named.into_iter().map(|(_, e)| e)))
-        {
-            args[place] = Some(value);
-        }
-        let first = call.parameters.first();
-        if let (Some(first), Some(None)) = (first, args.first())
-            && !first.is_variadic()
-        {
-            let what = format!("'{}' needs '{}'", call.name, first.name);
-            self.c.error(Kind::Call, a.span, what);
-            return wrong(a.span);
-        }
-        let e = self.torch_made(call, args, a.span);
-        if requires { self.requiring(e, a.span) } else { e }
-    }
-
-    fn wrong_arguments(
-        &mut self,
-        call: &Resolved,
-        positional: usize,
-        named: &[(&Name, Expr)],
-        span: Span,
-    ) -> Expr {
-        let parameters: Vec<&str> = call.parameters.iter().map(|p| p.name).collect();
-        let mut reported = false;
-        for (keyword, _) in named {
-            if call.places(0, std::iter::once(&*keyword.text)).is_err() {
-                let what = format!("'{}' has no parameter '{}'", call.name, keyword.text);
-                let d = Diagnostic::new(Kind::Call, keyword.span, what);
-                self.c.report(d.hint(format!("its parameters are {}", parameters.join(", "))));
-                reported = true;
-            }
-        }
-        if !reported {
-            let what = match positional > parameters.len() {
-                true => format!("'{}' takes {} arguments, not {positional}", call.name, parameters.len()),
-                false => format!("an argument of '{}' is given twice", call.name),
-            };
-            let d = Diagnostic::new(Kind::Call, span, what);
-            self.c.report(d.hint(format!("its parameters are {}", parameters.join(", "))));
-        }
-        wrong(span)
-    }
-
-    /// A tensor that requires a gradient.
-    pub(super) fn requiring(&mut self, value: Expr, span: Span) -> Expr {
-        match builtins::find("Tensor.requires_grad_").next() {
-            Some(builtin) => {
-                let on = literal(Constant::Bool(true), span);
-                made(ExprKind::Builtin(builtin, vec![value, on]), Type::Tensor, span)
-            }
-            None => value,
-        }
     }
 }
 

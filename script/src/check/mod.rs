@@ -14,6 +14,7 @@ mod indexing;
 mod operators;
 mod rules;
 mod statements;
+mod torch;
 
 use crate::diagnostics::{Diagnostic, Kind, SourceFile};
 use crate::syntax::{self, Module, Span};

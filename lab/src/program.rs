@@ -1,0 +1,357 @@
+//! A function of a program's text as a function of tensors, so that every mode can run it: its arguments as a template
+//! into which tensors are put, its results flattened.
+
+use crate::execute::execute;
+use crate::modes::Mode;
+use runtime::error::{Error, ErrorKind, Result};
+use runtime::{DType, DeviceId, Scalar, Tensor};
+use script::interpret::Host;
+use script::tree::{FunctionId, Program};
+use script::types::Type;
+use script::value::{Dict, Value, flatten};
+use serde_json::Value as Json;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// An argument whose tensors are put in later, by place.
+#[derive(Clone, Debug)]
+pub enum Template {
+    /// The tensor of this place.
+    Tensor(usize),
+    /// A host number.
+    Number(Scalar),
+    /// A string.
+    Str(Arc<str>),
+    /// `None`.
+    None,
+    /// A dtype.
+    DType(DType),
+    /// A list.
+    List(Vec<Template>),
+    /// A tuple.
+    Tuple(Vec<Template>),
+    /// A dict.
+    Dict(Vec<(Template, Template)>),
+}
+
+impl Template {
+    /// A value of its own with these tensors in it.
+    pub fn value(&self, tensors: &[Tensor]) -> Result<Value> {
+        let all = |list: &[Template]| list.iter().map(|t| t.value(tensors)).collect::<Result<Vec<_>>>();
+        Ok(match self {
+            Template::Tensor(at) => Value::Tensor(
+                tensors.get(*at).ok_or_else(|| Error::internal("a template has more tensors"))?.clone(),
+            ),
+            Template::Number(Scalar::Int(v)) => Value::Int(*v),
+            Template::Number(Scalar::Float(v)) => Value::Float(*v),
+            Template::Number(Scalar::Bool(v)) => Value::Bool(*v),
+            Template::Str(s) => Value::Str(s.clone()),
+            Template::None => Value::None,
+            Template::DType(dtype) => Value::DType(*dtype),
+            Template::List(list) => Value::list(all(list)?),
+            Template::Tuple(list) => Value::tuple(all(list)?),
+            Template::Dict(entries) => {
+                let mut dict = Dict::new();
+                for (key, value) in entries {
+                    dict.insert(key.value(tensors)?, value.value(tensors)?)?;
+                }
+                Value::dict(dict)
+            }
+        })
+    }
+}
+
+/// What is wrong with an argument of a file.
+fn malformed(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::File, what)
+}
+
+/// An argument of a reference file for a parameter of this type; `place` gives the places of the file's tensors.
+pub fn template(json: &Json, ty: &Type, place: &mut dyn FnMut(&str) -> Result<usize>) -> Result<Template> {
+    let unfit = || malformed(format!("{json} is no {ty}"));
+    Ok(match (json, ty) {
+        (json, Type::Optional(of)) if !json.is_null() => template(json, of, place)?,
+        (Json::Null, Type::Optional(_) | Type::None) => Template::None,
+        (Json::String(s), _) if s.starts_with('$') => Template::Tensor(place(&s[1..])?),
+        (Json::String(s), Type::Str) => Template::Str(s.as_str().into()),
+        (Json::Bool(v), Type::Bool | Type::Number) => Template::Number(Scalar::Bool(*v)),
+        (Json::Number(n), Type::Int) => Template::Number(Scalar::Int(n.as_i64().ok_or_else(unfit)?)),
+        (Json::Number(n), Type::Float) => Template::Number(Scalar::Float(n.as_f64().ok_or_else(unfit)?)),
+        (Json::Number(n), Type::Number) => Template::Number(match n.as_i64() {
+            Some(i) => Scalar::Int(i),
+            None => Scalar::Float(n.as_f64().ok_or_else(unfit)?),
+        }),
+        (Json::Array(list), Type::List(of)) => {
+            Template::List(list.iter().map(|v| template(v, of, place)).collect::<Result<_>>()?)
+        }
+        (Json::Array(list), Type::Tuple(of) | Type::Named(_, of)) if list.len() == of.len() => {
+            Template::Tuple(
+                list.iter().zip(of.iter()).map(|(v, t)| template(v, t, place)).collect::<Result<_>>()?,
+            )
+        }
+        (Json::Object(map), Type::Float) if map.contains_key("float") => {
+            let text = map.get("float").and_then(Json::as_str).ok_or_else(unfit)?;
+            Template::Number(Scalar::Float(text.parse().map_err(|_| unfit())?))
+        }
+        (Json::Object(map), Type::DType) => {
+            let name = map.get("dtype").and_then(Json::as_str).ok_or_else(unfit)?;
+            Template::DType(DType::parse(name).ok_or_else(unfit)?)
+        }
+        (Json::Object(map), Type::Dict(of)) => Template::Dict(
+            map.iter()
+                .map(|(k, v)| {
+                    let key = match &of.0 {
+                        Type::Int => Template::Number(Scalar::Int(k.parse().map_err(|_| unfit())?)),
+                        _ => Template::Str(k.as_str().into()),
+                    };
+                    Ok((key, template(v, &of.1, place)?))
+                })
+                .collect::<Result<_>>()?,
+        ),
+        _ => return Err(unfit()),
+    })
+}
+
+/// A function of a program.
+#[derive(Clone)]
+pub struct Entry {
+    /// The program.
+    pub program: Arc<Program>,
+    /// The function.
+    pub function: FunctionId,
+    /// Where its `print` goes: to the terminal, or nowhere.
+    pub quiet: bool,
+    /// Most turns of loops and calls, if they are limited.
+    pub step_limit: Option<u64>,
+    /// Set when the user wants to stop.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Entry {
+    /// A function of a program by its name.
+    pub fn of(program: Arc<Program>, name: &str) -> Result<Entry> {
+        let function = program.find(name).ok_or_else(|| {
+            let names: Vec<String> = program.functions.iter().map(|f| f.name.to_string()).collect();
+            let what = format!("{} has no function '{name}'", program.source.name);
+            Error::value(what).hint(format!("its functions are {}", names.join(", ")))
+        })?;
+        Ok(Entry { program, function, quiet: true, step_limit: None, stop: None })
+    }
+
+    /// A function of a file.
+    pub fn open(path: &Path, name: &str) -> Result<Entry> {
+        Entry::of(Arc::new(Program::open(path)?), name)
+    }
+
+    /// Its parameters.
+    pub fn parameters(&self) -> &[script::tree::Parameter] {
+        &self.program.functions[self.function.0 as usize].parameters
+    }
+
+    /// Runs it once: the values that it returns.
+    pub fn call(&self, args: Vec<Value>) -> Result<Value> {
+        let out: Box<dyn std::io::Write> =
+            if self.quiet { Box::new(std::io::sink()) } else { Box::new(std::io::stdout()) };
+        let mut host = Host::new(out);
+        host.step_limit = self.step_limit;
+        host.stop = self.stop.clone();
+        self.program.call(&mut host, self.function, args)
+    }
+
+    /// It as a function of the tensors that its arguments hold.
+    pub fn bound(
+        &self,
+        templates: Vec<Template>,
+    ) -> impl Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync + use<> {
+        let entry = self.clone();
+        move |tensors| {
+            let args = templates.iter().map(|t| t.value(tensors)).collect::<Result<Vec<_>>>()?;
+            flatten(&entry.call(args)?)
+        }
+    }
+}
+
+/// Arguments that are made up for parameters, the same ones always.
+pub struct Generated {
+    /// For each parameter.
+    pub templates: Vec<Template>,
+    /// The tensors in them.
+    pub tensors: Vec<Tensor>,
+}
+
+/// Makes up arguments: tensors of the shapes that are asked for by name (8 by 8 otherwise) drawn from a normal
+/// distribution, ints 3, floats 1.0, three elements in a list, `None` for what may be none. Defaults stay.
+pub fn generate(entry: &Entry, shapes: &[(String, Vec<usize>)]) -> Result<Generated> {
+    let mut generated = Generated { templates: Vec::new(), tensors: Vec::new() };
+    for (name, _) in shapes {
+        if !entry.parameters().iter().any(|p| *p.name == **name) {
+            return Err(Error::value(format!("no parameter is called '{name}'")));
+        }
+    }
+    for parameter in entry.parameters() {
+        if parameter.default.is_some() && !shapes.iter().any(|(n, _)| **n == *parameter.name) {
+            break;
+        }
+        let shape = shapes.iter().find(|(n, _)| **n == *parameter.name).map_or(&[8, 8][..], |(_, s)| s);
+        let template = generated.make(&parameter.ty, shape, &parameter.name)?;
+        generated.templates.push(template);
+    }
+    Ok(generated)
+}
+
+impl Generated {
+    fn make(&mut self, ty: &Type, shape: &[usize], name: &str) -> Result<Template> {
+        Ok(match ty {
+            Type::Tensor => {
+                self.tensors.push(draw(shape, self.tensors.len() as u64)?);
+                Template::Tensor(self.tensors.len() - 1)
+            }
+            Type::Int => Template::Number(Scalar::Int(3)),
+            Type::Float | Type::Number => Template::Number(Scalar::Float(1.0)),
+            Type::Bool => Template::Number(Scalar::Bool(true)),
+            Type::Str => Template::Str("text".into()),
+            Type::Optional(_) | Type::None => Template::None,
+            Type::DType => Template::DType(DType::F32),
+            Type::List(of) => {
+                Template::List((0..3).map(|_| self.make(of, shape, name)).collect::<Result<_>>()?)
+            }
+            Type::Tuple(of) | Type::Named(_, of) => {
+                Template::Tuple(of.iter().map(|t| self.make(t, shape, name)).collect::<Result<_>>()?)
+            }
+            other => {
+                let what = format!("no argument can be made up for '{name}: {other}'");
+                return Err(Error::value(what).hint("give the arguments in a file: --args FILE.safetensors"));
+            }
+        })
+    }
+}
+
+/// Normally distributed numbers, the same for the same place.
+fn draw(shape: &[usize], place: u64) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(place + 1);
+    let mut uniform = || {
+        // splitmix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let values: Vec<f32> = (0..count)
+        .map(|_| {
+            let (u, v) = (uniform().max(1e-300), uniform());
+            ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+        })
+        .collect();
+    Tensor::from_slice(&values, shape)
+}
+
+/// Arguments from a file's tensors by the parameters' names; a host number is a tensor of rank 0, a list of ints one of
+/// rank 1.
+pub fn from_file(entry: &Entry, path: &Path) -> Result<Generated> {
+    let archive = runtime::io::safetensors::read(path, &runtime::io::Limits::default())?;
+    let mut generated = Generated { templates: Vec::new(), tensors: Vec::new() };
+    for parameter in entry.parameters() {
+        let found = archive.tensors.iter().find(|(name, _)| **name == *parameter.name);
+        let Some((_, tensor)) = found else {
+            if parameter.default.is_some() {
+                break;
+            }
+            let what = format!("{} has no tensor '{}'", path.display(), parameter.name);
+            return Err(malformed(what).hint(format!("the function wants it: {}", parameter.ty)));
+        };
+        let ty = match &parameter.ty {
+            Type::Optional(of) => &**of,
+            ty => ty,
+        };
+        generated.templates.push(match ty {
+            Type::Tensor => {
+                generated.tensors.push(tensor.clone());
+                Template::Tensor(generated.tensors.len() - 1)
+            }
+            Type::Int => Template::Number(Scalar::Int(tensor.item()?.to_i64())),
+            Type::Float => Template::Number(Scalar::Float(tensor.item()?.to_f64())),
+            Type::Bool => Template::Number(Scalar::Bool(tensor.item()?.to_bool())),
+            Type::Number => Template::Number(tensor.item()?),
+            Type::List(of) if **of == Type::Int => {
+                let ints =
+                    tensor.to_scalars()?.into_iter().map(|s| Template::Number(Scalar::Int(s.to_i64())));
+                Template::List(ints.collect())
+            }
+            other => {
+                return Err(malformed(format!("a file of tensors holds no '{}: {other}'", parameter.name)));
+            }
+        });
+    }
+    Ok(generated)
+}
+
+/// How to run a function once.
+pub struct RunRequest {
+    /// The execution model.
+    pub mode: &'static Mode,
+    /// Bitwise passes only.
+    pub exact: bool,
+    /// Whether gradients are asked for.
+    pub grad: bool,
+    /// Where.
+    pub device: DeviceId,
+}
+
+/// What a run gave.
+pub struct Run {
+    /// Tensors by name: `out0`, `out1`, `grad.x`.
+    pub tensors: Vec<(String, Tensor)>,
+}
+
+/// Runs a function once in a mode. Gradients are those of the sum of all floating-point outputs with respect to the
+/// floating-point tensors that are arguments themselves.
+pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result<Run> {
+    let inputs = arguments.tensors.iter().map(|t| t.to_device(request.device)).collect::<Result<Vec<_>>>()?;
+    let function = entry.bound(arguments.templates.clone());
+    let run = |cotangents: &[Option<Tensor>], wanted: &[usize]| {
+        execute(request.mode, request.exact, &function, &inputs, cotangents, wanted)
+    };
+    let named: Vec<(usize, String)> = entry
+        .parameters()
+        .iter()
+        .zip(&arguments.templates)
+        .filter_map(|(p, t)| match t {
+            Template::Tensor(at) if inputs[*at].dtype().is_float() => Some((*at, p.name.to_string())),
+            _ => None,
+        })
+        .collect();
+    let (outputs, gradients) = match request.grad {
+        false => run(&[], &[])?,
+        true => {
+            // The outputs' types are those of a first run, which eager gives without staging anything.
+            let like = function(&inputs)?;
+            let ones = |t: &Tensor| t.dtype().is_float().then(|| t.ones_like(None)).transpose();
+            let cotangents = like.iter().map(ones).collect::<Result<Vec<_>>>()?;
+            run(&cotangents, &named.iter().map(|(at, _)| *at).collect::<Vec<_>>())?
+        }
+    };
+    let outputs = outputs.into_iter().enumerate().map(|(i, t)| (format!("out{i}"), t));
+    let gradients =
+        named.iter().zip(gradients).filter_map(|((_, name), g)| Some((format!("grad.{name}"), g?)));
+    let tensors = outputs.chain(gradients).map(|(name, t)| Ok((name, t.to_device(DeviceId::Cpu)?)));
+    Ok(Run { tensors: tensors.collect::<Result<_>>()? })
+}
+
+impl Run {
+    /// Every tensor with its name.
+    pub fn render(&self) -> String {
+        self.tensors
+            .iter()
+            .map(|(name, t)| format!("{name} = {}\n", Value::Tensor(t.detach().unwrap_or(t.clone()))))
+            .collect()
+    }
+
+    /// Writes the tensors to a safetensors file; it appears whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let named: Vec<(&str, &Tensor)> = self.tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        runtime::io::safetensors::write(path, &named, &Default::default())
+    }
+}
