@@ -65,6 +65,7 @@ fn main() -> ExitCode {
             let name = p.to_string_lossy();
             (name.ends_with(".safetensors") || name.ends_with(".gz"))
                 && !name.ends_with("mlp_steps.safetensors")
+                && !name.ends_with("programs.safetensors.gz")
         })
         .filter(|p| words.is_empty() || words.iter().any(|w| p.to_string_lossy().contains(w.as_str())))
         .collect();
