@@ -78,6 +78,11 @@ impl DType {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
+    /// f16 or bf16, which are computed in f32.
+    pub const fn is_narrow(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16)
+    }
+
     /// u8, i32 or i64 (not bool).
     pub const fn is_int(self) -> bool {
         matches!(self, DType::U8 | DType::I32 | DType::I64)

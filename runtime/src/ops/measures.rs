@@ -104,7 +104,7 @@ impl Tensor {
             return Err(explain(Error::value("a causal attention takes no other mask")));
         }
         // Narrow types are widened once and rounded once.
-        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+        if self.dtype().is_narrow() {
             let wide = |t: &Tensor| if t.dtype() == self.dtype() { t.to(DType::F32) } else { Ok(t.clone()) };
             let mask = mask.map(wide).transpose()?;
             let (query, key, value) = (wide(self)?, wide(key)?, wide(value)?);

@@ -290,13 +290,12 @@ pub(super) fn in_float32(
     c: &VjpContext,
     rule: impl FnOnce(&VjpContext) -> Result<Gradients>,
 ) -> Result<Gradients> {
-    let narrow = |d: DType| matches!(d, DType::F16 | DType::BF16);
     let types: Vec<DType> = c.args.iter().flat_map(Value::types).map(|t| t.dtype).collect();
-    if !types.iter().copied().any(narrow) {
+    if !types.iter().any(|d| d.is_narrow()) {
         return rule(c);
     }
-    let wide = |t: &Tensor| if narrow(t.dtype()) { t.to(DType::F32) } else { Ok(t.clone()) };
-    let wide_type = |t: &TensorType| if narrow(t.dtype) { t.with_dtype(DType::F32) } else { t.clone() };
+    let wide = |t: &Tensor| if t.dtype().is_narrow() { t.to(DType::F32) } else { Ok(t.clone()) };
+    let wide_type = |t: &TensorType| if t.dtype.is_narrow() { t.with_dtype(DType::F32) } else { t.clone() };
     let value = |v: &Value| -> Result<Value> {
         Ok(match v {
             Value::Tensor(t) => Value::Tensor(wide(t)?),

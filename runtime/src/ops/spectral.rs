@@ -295,7 +295,7 @@ impl Tensor {
     /// The exponentials of square matrices.
     #[track_caller]
     pub fn linalg_matrix_exp(&self) -> Result<Tensor> {
-        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+        if self.dtype().is_narrow() {
             return self.to(DType::F32)?.linalg_matrix_exp()?.to(self.dtype());
         }
         bind1(&LINALG_MATRIX_EXP, &[Arg::Tensor(self)])

@@ -63,7 +63,7 @@ impl Lane {
 
 /// Whether values of this type lie in memory as they lie in lanes.
 pub(crate) const fn is_direct(dtype: DType) -> bool {
-    !matches!(dtype, DType::F16 | DType::BF16)
+    !dtype.is_narrow()
 }
 
 /// The kernel of a function of one value of this type, where it is defined.
