@@ -319,9 +319,14 @@ fn products_have_the_cpus_bits() {
     let pool = Pool::new(1);
     let mut draw = Draw(3);
     for dtype in DType::ALL {
-        for (m, n, k, plain) in [(5, 7, 3, true), (70, 66, 300, true), (33, 10, 600, false), (4, 4, 0, true)]
-        {
-            let mut product = Gemm::dense(dtype, m, n, k);
+        for (m, n, k, plain, rounds_once) in [
+            (5, 7, 3, true, false),
+            (70, 66, 300, true, false),
+            (33, 10, 600, false, false),
+            (9, 70, 20, false, true),
+            (4, 4, 0, true, false),
+        ] {
+            let mut product = Gemm { rounds_once, ..Gemm::dense(dtype, m, n, k) };
             product.batch = [3usize].into_iter().collect();
             let batched = |rows: isize, columns: isize, batch: isize| MatrixGeometry {
                 batch_strides: [batch].into_iter().collect(),

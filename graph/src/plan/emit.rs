@@ -262,7 +262,7 @@ impl Emitter<'_> {
                 if fits
                     && layout.numel() > 0
                     && gemm.activation == Activation::None
-                    && !(gemm.bias && bias.is_some()) =>
+                    && !(bias.is_some() && (gemm.bias || gemm.rounds_once)) =>
             {
                 if let Some(bias) = &bias {
                     gemm.bias = true;

@@ -9,7 +9,7 @@
 
 struct ProductArguments {
     i64 m, n, k, batches;
-    int batch_rank, accumulate, bias, relu;
+    int batch_rank, accumulate, bias, relu, rounds_once, unused;
     i64 extents[BATCH_RANK];
     i64 batch_strides[3][BATCH_RANK];
     i64 row_strides[3], column_strides[3];
@@ -89,9 +89,12 @@ template <class E> DEVICE void product(const ProductArguments &g) {
                 const i64 r = row + y + 16 * i, c = column + x + 16 * j;
                 if (r < g.m && c < g.n) {
                     const i64 to = at[2] + r * g.row_strides[2] + c * g.column_strides[2];
-                    T x = E::round(total[i][j]);
-                    if (g.accumulate) x = E::round(op_add(E::load(g.pointers[2], to), x));
-                    if (g.bias) x = E::round(op_add(x, E::load(g.pointers[3], c)));
+                    // Rounded after each step, or after the last alone.
+                    T x = g.rounds_once ? total[i][j] : E::round(total[i][j]);
+                    if (g.accumulate) x = op_add(E::load(g.pointers[2], to), x);
+                    if (!g.rounds_once) x = E::round(x);
+                    if (g.bias) x = op_add(x, E::load(g.pointers[3], c));
+                    x = E::round(x);
                     if (g.relu && x < (T)0) x = (T)0;
                     E::store(g.pointers[2], to, x);
                 }

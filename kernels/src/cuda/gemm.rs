@@ -72,7 +72,12 @@ pub fn arguments(gemm: &Gemm, pointers: [u64; 4], out: &mut Vec<u8>) -> Result<(
         word(value as i64);
     }
     let relu = gemm.activation == Activation::Relu;
-    for pair in [[rank as i32, gemm.accumulate as i32], [gemm.bias as i32, relu as i32]] {
+    let pairs = [
+        [rank as i32, gemm.accumulate as i32],
+        [gemm.bias as i32, relu as i32],
+        [gemm.rounds_once as i32, 0],
+    ];
+    for pair in pairs {
         word(bytemuck::cast(pair));
     }
     for d in 0..MAX_BATCH_RANK {

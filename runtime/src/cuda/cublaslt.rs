@@ -158,8 +158,10 @@ fn batches(product: &Gemm) -> Option<((usize, [isize; 3]), Vec<[isize; 3]>)> {
 
 /// A product's descriptions and the algorithm that the library chose.
 pub struct Plan {
-    /// Element type.
+    /// Element type of the operands.
     pub dtype: DType,
+    /// Element type of the result.
+    pub sum: DType,
     /// What is multiplied how.
     pub description: sys::cublasLtMatmulDesc_t,
     /// Layouts of the first and second operand and of the result.
@@ -178,8 +180,14 @@ unsafe impl Send for Plan {}
 unsafe impl Sync for Plan {}
 
 impl Plan {
-    /// Asks the library; `aligned` promises addresses that are multiples of 16.
-    pub fn new(library: &Library, dtype: DType, shape: &Shape, aligned: bool) -> Result<Plan, CublasError> {
+    /// Asks the library; the result of operands of `dtype` is of that type too or of the type that it is summed in.
+    /// `aligned` promises addresses that are multiples of 16.
+    pub fn new(
+        library: &Library,
+        [dtype, sum]: [DType; 2],
+        shape: &Shape,
+        aligned: bool,
+    ) -> Result<Plan, CublasError> {
         use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
         let (compute, scale, element) = match dtype {
             DType::F64 => (
@@ -205,6 +213,7 @@ impl Plan {
         };
         let mut plan = Plan {
             dtype,
+            sum,
             description: result::create_matmul_desc(compute, scale)?,
             layouts: [std::ptr::null_mut(); 3],
             // SAFETY: the type is a plain block of words; it is replaced before anything reads it.
@@ -218,6 +227,8 @@ impl Plan {
         };
         for (i, stored) in shape.operands.iter().enumerate() {
             let (rows, columns) = (stored.rows as u64, stored.columns as u64);
+            // What is summed in another type is summed in the scale's.
+            let element = if i == 2 && sum != dtype { scale } else { element };
             plan.layouts[i] = result::create_matrix_layout(element, rows, columns, stored.leading as i64)?;
             let (count, step) = (shape.batch.0 as i32, steps[i] as i64);
             use sys::cublasLtMatrixLayoutAttribute_t::*;

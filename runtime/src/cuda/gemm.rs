@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 #[derive(Default)]
 pub struct Products {
     library: OnceLock<Result<Library>>,
-    plans: Mutex<HashMap<(Gemm, bool), Option<Arc<Plan>>>>,
+    plans: Mutex<HashMap<(Gemm, DType, bool), Option<Arc<Plan>>>>,
     generated: [OnceLock<Function>; DType::ALL.len()],
     endings: Mutex<HashMap<Ending, Arc<LoopKernel>>>,
 }
@@ -33,6 +33,8 @@ pub struct Products {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Ending {
     dtype: DType,
+    /// Type of the product that it reads.
+    sum: DType,
     accumulate: bool,
     bias: bool,
     relu: bool,
@@ -49,37 +51,42 @@ impl Cuda {
         }
         let (a, b, c) = (a as u64, b as u64, c as u64);
         let bias = pointers.get(3).map_or(0, |&pointer| pointer as u64);
-        let Some(plain) = self.library_plan(product, [a, b, c])? else {
+        let Some(plain) = self.library_plan(product, product.dtype, [a, b, c])? else {
             return self.run_generated(product, [a, b, c, bias]);
         };
+        let joins = product.rounds_once && (product.accumulate || product.bias);
         let ending = Ending {
             dtype: product.dtype,
+            sum: if joins { product.dtype.accumulator() } else { product.dtype },
             accumulate: product.accumulate,
             bias: product.bias,
             relu: product.activation == Activation::Relu,
         };
-        if !ending.accumulate {
+        if !ending.accumulate && ending.sum == ending.dtype {
             self.run_library(&plain, [a, b, c])?;
             return match ending.bias || ending.relu {
                 true => self.finish(product, ending, &product.c, c, c, bias),
                 false => Ok(()),
             };
         }
-        // c is needed after the product, which therefore goes elsewhere first.
+        // c is needed after the product, or is narrower than the sum, which therefore goes elsewhere first.
         let dense = dense(product);
         let elements = product.batch.iter().product::<usize>() * product.m * product.n;
-        let temporary = self.memory.take(&self.context, elements * product.dtype.size())?;
+        let temporary = self.memory.take(&self.context, elements * ending.sum.size())?;
         let apart = Gemm { c: dense.clone(), accumulate: false, ..product.clone() };
         let address = temporary.pointer as u64;
-        let outcome = match self.library_plan(&apart, [a, b, address]) {
-            Ok(Some(plan)) => self.run_library(&plan, [a, b, address]),
-            Ok(None) => self.run_generated(
-                &Gemm { bias: false, activation: Activation::None, ..apart },
-                [a, b, address, 0],
-            ),
+        let outcome = match self.library_plan(&apart, ending.sum, [a, b, address]) {
+            Ok(Some(plan)) => self
+                .run_library(&plan, [a, b, address])
+                .and_then(|()| self.finish(product, ending, &dense, address, c, bias)),
+            Ok(None) if ending.sum != ending.dtype => self.run_generated(product, [a, b, c, bias]),
+            Ok(None) => {
+                let plain = Gemm { bias: false, activation: Activation::None, ..apart };
+                self.run_generated(&plain, [a, b, address, 0])
+                    .and_then(|()| self.finish(product, ending, &dense, address, c, bias))
+            }
             Err(error) => Err(error),
         };
-        let outcome = outcome.and_then(|()| self.finish(product, ending, &dense, address, c, bias));
         self.memory.give(temporary);
         outcome
     }
@@ -102,8 +109,9 @@ impl Cuda {
         self.context.launch(&function, grid, generated::THREADS, &arguments)
     }
 
-    /// The library's plan for the product without its ending; `None` where the library does not serve it.
-    fn library_plan(&self, product: &Gemm, addresses: [u64; 3]) -> Result<Option<Arc<Plan>>> {
+    /// The library's plan for the product without its ending, with a result of type `sum`; `None` where the library does not
+    /// serve it.
+    fn library_plan(&self, product: &Gemm, sum: DType, addresses: [u64; 3]) -> Result<Option<Arc<Plan>>> {
         let Some(shape) = Shape::of(product) else { return Ok(None) };
         let library = match self.products.library.get_or_init(|| self.open_library()) {
             Ok(library) => *library,
@@ -111,15 +119,17 @@ impl Cuda {
             Err(error) if error.kind() == ErrorKind::CudaUnavailable => return Ok(None),
             Err(error) => return Err(error.clone()),
         };
-        let plain = Gemm { accumulate: false, bias: false, activation: Activation::None, ..product.clone() };
+        let activation = Activation::None;
+        let plain =
+            Gemm { accumulate: false, bias: false, rounds_once: false, activation, ..product.clone() };
         let aligned = addresses.iter().all(|address| address % 16 == 0) && shape.keeps_alignment(product);
-        let key = (plain, aligned);
+        let key = (plain, sum, aligned);
         let mut plans = self.products.plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(found) = plans.get(&key) {
             return Ok(found.clone());
         }
         self.context.enter()?;
-        let made = match Plan::new(&library, product.dtype, &shape, aligned) {
+        let made = match Plan::new(&library, [product.dtype, sum], &shape, aligned) {
             Ok(plan) => Some(Arc::new(plan)),
             // No algorithm for this product: not an error, since the generated kernel takes everything.
             Err(CublasError(
@@ -155,12 +165,12 @@ impl Cuda {
             _ => ((&raw const single.0).cast(), (&raw const single.1).cast()),
         };
         for &[to_a, to_b, to_c] in &plan.starts {
-            let at = |base: u64, elements: isize| {
-                base.wrapping_add_signed((elements * plan.dtype.size() as isize) as i64)
+            let at = |base: u64, elements: isize, dtype: DType| {
+                base.wrapping_add_signed((elements * dtype.size() as isize) as i64)
             };
-            let (left, right) = (at(a, to_a), at(b, to_b));
+            let (left, right) = (at(a, to_a, plan.dtype), at(b, to_b, plan.dtype));
             let (left, right) = if plan.swapped { (right, left) } else { (left, right) };
-            let to = at(c, to_c) as *mut c_void;
+            let to = at(c, to_c, plan.sum) as *mut c_void;
             // SAFETY: the descriptions are the plan's own and live; they stay inside the operands, whose addresses the
             // caller answers for; the workspace is as long as the algorithm was told; the stream orders its uses.
             unsafe {
@@ -188,7 +198,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// Old value, bias and activation, each rounded to the element type, as the CPU's product does them.
+    /// Old value, bias and activation, each rounded to the element type or all at once, as the CPU's product does them.
     fn finish(
         &self,
         product: &Gemm,
@@ -229,20 +239,24 @@ impl Cuda {
 impl Ending {
     /// Reads the product, the old value and the bias; writes c.
     fn program(self) -> Program {
-        let (dtype, elem) = (self.dtype, Level::Elem);
+        let (dtype, sum, elem) = (self.dtype, self.sum, Level::Elem);
         let mut program = Program::default();
-        let read = |program: &mut Program| -> Reg {
-            let access = program.access(dtype, AccessKind::Read);
-            program.push(InstOp::Load { access, index: None, mask: None }, dtype, elem)
+        let read = |program: &mut Program, own: DType| -> Reg {
+            let access = program.access(own, AccessKind::Read);
+            let value = program.push(InstOp::Load { access, index: None, mask: None }, own, elem);
+            if own == sum { value } else { program.push(InstOp::Cast(value), sum, elem) }
         };
-        let mut value = read(&mut program);
+        let mut value = read(&mut program, sum);
         if self.accumulate {
-            let old = read(&mut program);
-            value = program.push(InstOp::Binary(BinaryOp::Add, old, value), dtype, elem);
+            let old = read(&mut program, dtype);
+            value = program.push(InstOp::Binary(BinaryOp::Add, old, value), sum, elem);
         }
         if self.bias {
-            let bias = read(&mut program);
-            value = program.push(InstOp::Binary(BinaryOp::Add, value, bias), dtype, elem);
+            let bias = read(&mut program, dtype);
+            value = program.push(InstOp::Binary(BinaryOp::Add, value, bias), sum, elem);
+        }
+        if sum != dtype {
+            value = program.push(InstOp::Cast(value), dtype, elem);
         }
         if self.relu {
             let zero = program.push(InstOp::Const(Scalar::Float(0.0)), dtype, Level::Row);

@@ -43,7 +43,8 @@ fn as_rows(a: &View, c: &View) -> Option<(View, View)> {
     if same_rows { Some((flat(a)?, flat(c)?)) } else { None }
 }
 
-/// Appends the product of two views of rank >= 2, which may be added to what c holds; a bias lies along the columns.
+/// Appends the product of two views of rank >= 2, which may be added to what c holds; a bias lies along the columns. Both
+/// are added before the sum is rounded.
 pub(super) fn push_product(
     s: &mut Steps,
     a: &View,
@@ -81,6 +82,7 @@ pub(super) fn push_product(
         c: operand(c),
         accumulate,
         bias: bias.is_some(),
+        rounds_once: c.dtype.is_narrow() && (bias.is_some() || accumulate),
         activation: Activation::None,
     };
     s.gemm(gemm, a, b, c, bias);
@@ -254,9 +256,19 @@ pub(super) fn lower_scaled_product(s: &mut Steps, bias: View, a: View, b: View, 
         push_product(s, &a, &b, &c, None, true);
         return Ok(());
     }
-    let product = s.temp(c.dtype, &c.layout.shape);
-    push_product(s, &a, &b, &product, None, false);
     let (dtype, wide) = (c.dtype, c.dtype.accumulator());
+    // Narrow factors are widened, so that the product is not rounded before it is scaled.
+    let widened = |s: &mut Steps, v: View| -> Result<View> {
+        if !dtype.is_narrow() {
+            return Ok(v);
+        }
+        let copy = s.temp(wide, &v.layout.shape);
+        s.copy(&v, &copy)?;
+        Ok(copy)
+    };
+    let (a, b) = (widened(s, a)?, widened(s, b)?);
+    let product = s.temp(a.dtype, &c.layout.shape);
+    push_product(s, &a, &b, &product, None, false);
     let scaled = |r: &mut Region, node, by: f64| {
         let node = r.cast(node, wide);
         let factor = if wide.is_float() { r.constant(by, wide) } else { r.constant(by as i64, wide) };

@@ -152,6 +152,7 @@ unsafe fn typed<E: Everywhere>(
         c_steps: steps(&gemm.c),
         accumulate: gemm.accumulate,
         bias: gemm.bias.then_some((bias.cast(), Steps { row: 0, col: 1 })),
+        rounds_once: gemm.rounds_once && !E::IS_SUM,
         activation: gemm.activation,
         batch,
         cut: Cut { rows: 0, cols: 0, row_blocks: 0, col_blocks: 0, blocks: 0, per_part: 1 },

@@ -12,7 +12,8 @@
 //! k; a dot product transposes in registers instead.
 //!
 //! After the sum, each rounded to the element type, so that a fused step has the bits of a separate one: the old value
-//! of c (`accumulate`), the bias, the activation.
+//! of c (`accumulate`), the bias, the activation. Where old value and bias belong to the product itself
+//! (`rounds_once`), they join the sum before it is rounded.
 
 #[cfg(target_arch = "x86_64")]
 mod dots;
@@ -87,6 +88,9 @@ pub struct Gemm {
     pub accumulate: bool,
     /// Whether a vector of n elements, side by side, is added to each row.
     pub bias: bool,
+    /// Whether the old value and the bias are added to the sum in the type that it is summed in; otherwise the sum is
+    /// rounded first. The same for types that are summed in themselves.
+    pub rounds_once: bool,
     /// What happens last.
     pub activation: Activation,
 }
@@ -105,6 +109,7 @@ impl Gemm {
             c: MatrixGeometry::new(n as isize, 1),
             accumulate: false,
             bias: false,
+            rounds_once: false,
             activation: Activation::None,
         }
     }

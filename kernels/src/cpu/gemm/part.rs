@@ -9,6 +9,7 @@ use super::few::{self, FEW};
 use super::machine::Machine;
 use super::pack::{self, Left, Steps};
 use super::scratch::Scratch;
+use super::vector::Number;
 use super::{Activation, BLOCK};
 use crate::shape::{Dims, Strides};
 
@@ -25,6 +26,8 @@ pub(super) struct Job<E> {
     pub(super) c_steps: Steps,
     pub(super) accumulate: bool,
     pub(super) bias: Option<(*const E, Steps)>,
+    /// Only of elements that are not summed in their own type.
+    pub(super) rounds_once: bool,
     pub(super) activation: Activation,
     pub(super) batch: Batch,
     pub(super) cut: Cut,
@@ -225,7 +228,7 @@ fn packs_b<E: Element>(steps: Steps, rows: usize, height: usize) -> bool {
     !E::IS_SUM || steps.col != 1 || rows > 2 * height
 }
 
-/// Rounds the sums of a tile (or takes what is in c), adds the old value and the bias, and activates.
+/// Rounds the sums of a tile (or takes what is in c), adds the old value and the bias before or after, and activates.
 #[inline(always)]
 pub(super) unsafe fn finish<E: Element>(
     job: &Job<E>,
@@ -239,7 +242,24 @@ pub(super) unsafe fn finish<E: Element>(
         for r in 0..rows {
             let to = to.offset(r as isize * job.c_steps.row);
             let step = job.c_steps.col;
+            let bias = job.bias.map(|(bias, steps)| {
+                (bias.offset((i + r) as isize * steps.row + j as isize * steps.col), steps.col)
+            });
             match sums {
+                Some((sums, stride)) if job.rounds_once => {
+                    let from = sums.add(r * stride);
+                    for s in 0..cols {
+                        let to = to.offset(s as isize * step);
+                        let mut sum = *from.add(s);
+                        if job.accumulate {
+                            sum = sum.add((*to).widen());
+                        }
+                        if let Some((bias, step)) = bias {
+                            sum = sum.add((*bias.offset(s as isize * step)).widen());
+                        }
+                        *to = E::narrow(sum);
+                    }
+                }
                 Some((sums, stride)) if job.accumulate => {
                     let from = sums.add(r * stride);
                     map(to, step, cols, |s, old: E| old.add(E::narrow(*from.add(s))));
@@ -252,9 +272,10 @@ pub(super) unsafe fn finish<E: Element>(
                 }
                 None => {}
             }
-            if let Some((bias, steps)) = job.bias {
-                let bias = bias.offset((i + r) as isize * steps.row + j as isize * steps.col);
-                map(to, step, cols, |s, x: E| x.add(*bias.offset(s as isize * steps.col)));
+            if let Some((bias, along)) = bias
+                && !job.rounds_once
+            {
+                map(to, step, cols, |s, x: E| x.add(*bias.offset(s as isize * along)));
             }
             match job.activation {
                 Activation::None => {}

@@ -48,6 +48,8 @@ trait Defined: Element + PartialEq + std::fmt::Debug {
     fn random(bits: u32) -> Self;
     /// The sum that defines a product, rounded to the type.
     fn sum(pairs: impl Iterator<Item = (Self, Self)>) -> Self;
+    /// The sum, to which others are added before it is rounded.
+    fn joined(pairs: impl Iterator<Item = (Self, Self)>, others: &[Self]) -> Self;
     fn plus(self, other: Self) -> Self;
     fn positive(self) -> Self;
     fn same(self, other: Self) -> bool {
@@ -70,11 +72,16 @@ fn blocks<T: Copy, S: Copy>(
 
 macro_rules! defined {
     ($($type:ty, |$bits:ident| $random:expr, $zero:expr, |$a:ident, $b:ident, $s:ident| $step:expr, |$x:ident, $y:ident| $add:expr,
-       |$r:ident| $round:expr, |$p:ident, $q:ident| $plus:expr, |$v:ident| $positive:expr;)*) => {$(
+       |$r:ident| $round:expr, |$p:ident, $q:ident| $plus:expr, |$v:ident| $positive:expr, |$o:ident| $widen:expr;)*) => {$(
         impl Defined for $type {
             fn random($bits: u32) -> $type { $random }
             fn sum(pairs: impl Iterator<Item = ($type, $type)>) -> $type {
                 let $r = blocks(pairs, $zero, |$a, $b, $s| $step, |$x, $y| $add);
+                $round
+            }
+            fn joined(pairs: impl Iterator<Item = ($type, $type)>, others: &[$type]) -> $type {
+                let sum = blocks(pairs, $zero, |$a, $b, $s| $step, |$x, $y| $add);
+                let $r = others.iter().map(|&$o| $widen).fold(sum, |$x, $y| $add);
                 $round
             }
             fn plus(self, $q: $type) -> $type { let $p = self; $plus }
@@ -88,17 +95,19 @@ fn unit(bits: u32) -> f64 {
 }
 
 defined! {
-    f32, |r| unit(r) as f32, 0f32, |a, b, s| f32::mul_add(a, b, s), |x, y| x + y, |s| s, |p, q| p + q, |v| if v < 0.0 { 0.0 } else { v };
-    f64, |r| unit(r), 0f64, |a, b, s| f64::mul_add(a, b, s), |x, y| x + y, |s| s, |p, q| p + q, |v| if v < 0.0 { 0.0 } else { v };
+    f32, |r| unit(r) as f32, 0f32, |a, b, s| f32::mul_add(a, b, s), |x, y| x + y, |s| s, |p, q| p + q, |v| if v < 0.0 { 0.0 } else { v }, |o| o;
+    f64, |r| unit(r), 0f64, |a, b, s| f64::mul_add(a, b, s), |x, y| x + y, |s| s, |p, q| p + q, |v| if v < 0.0 { 0.0 } else { v }, |o| o;
     f16, |r| f16::from_f64(unit(r)), 0f32, |a, b, s| a.to_f32().mul_add(b.to_f32(), s), |x, y| x + y, |s| f16::from_f32(s),
-        |p, q| f16::from_f32(p.to_f32() + q.to_f32()), |v| if v.to_f32() < 0.0 { f16::ZERO } else { v };
+        |p, q| f16::from_f32(p.to_f32() + q.to_f32()), |v| if v.to_f32() < 0.0 { f16::ZERO } else { v },
+        |o| o.to_f32();
     bf16, |r| bf16::from_f64(unit(r)), 0f32, |a, b, s| a.to_f32().mul_add(b.to_f32(), s), |x, y| x + y, |s| bf16::from_f32(s),
-        |p, q| bf16::from_f32(p.to_f32() + q.to_f32()), |v| if v.to_f32() < 0.0 { bf16::ZERO } else { v };
-    i32, |r| r as i32, 0i32, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s, |p, q| p.wrapping_add(q), |v| v.max(0);
+        |p, q| bf16::from_f32(p.to_f32() + q.to_f32()), |v| if v.to_f32() < 0.0 { bf16::ZERO } else { v },
+        |o| o.to_f32();
+    i32, |r| r as i32, 0i32, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s, |p, q| p.wrapping_add(q), |v| v.max(0), |o| o;
     i64, |r| (r as i64) << 33 ^ r as i64, 0i64, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s,
-        |p, q| p.wrapping_add(q), |v| v.max(0);
-    u8, |r| r as u8, 0u8, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s, |p, q| p.wrapping_add(q), |v| v;
-    bool, |r| r.is_multiple_of(16), false, |a, b, s| a && b || s, |x, y| x || y, |s| s, |p, q| p || q, |v| v;
+        |p, q| p.wrapping_add(q), |v| v.max(0), |o| o;
+    u8, |r| r as u8, 0u8, |a, b, s| a.wrapping_mul(b).wrapping_add(s), |x, y| x.wrapping_add(y), |s| s, |p, q| p.wrapping_add(q), |v| v, |o| o;
+    bool, |r| r.is_multiple_of(16), false, |a, b, s| a && b || s, |x, y| x || y, |s| s, |p, q| p || q, |v| v, |o| o;
 }
 
 /// One case of everything that a product can be asked for.
@@ -111,13 +120,14 @@ struct Case {
     lays: [Lay; 3],
     accumulate: bool,
     bias: bool,
+    rounds_once: bool,
     relu: bool,
 }
 
 impl Case {
     fn dense(m: usize, n: usize, k: usize) -> Case {
         let lays = [Lay::Rows; 3];
-        Case { m, n, k, batch: vec![], lays, accumulate: false, bias: false, relu: false }
+        Case { m, n, k, batch: vec![], lays, accumulate: false, bias: false, rounds_once: false, relu: false }
     }
 
     fn check<T: Defined>(&self) {
@@ -142,14 +152,14 @@ impl Case {
             };
             for i in 0..m {
                 for j in 0..n {
-                    let mut x =
-                        T::sum((0..k).map(|p| (a[place(&a_geometry, i, p)], b[place(&b_geometry, p, j)])));
-                    if self.accumulate {
-                        x = old[place(&c_geometry, i, j)].plus(x);
-                    }
-                    if self.bias {
-                        x = x.plus(bias[j]);
-                    }
+                    let pairs = (0..k).map(|p| (a[place(&a_geometry, i, p)], b[place(&b_geometry, p, j)]));
+                    let mut others = Vec::new();
+                    others.extend(self.accumulate.then(|| old[place(&c_geometry, i, j)]));
+                    others.extend(self.bias.then(|| bias[j]));
+                    let x = match self.rounds_once {
+                        true => T::joined(pairs, &others),
+                        false => others.into_iter().fold(T::sum(pairs), T::plus),
+                    };
                     expected[place(&c_geometry, i, j)] = if self.relu { x.positive() } else { x };
                 }
             }
@@ -165,6 +175,7 @@ impl Case {
             c: c_geometry,
             accumulate: self.accumulate,
             bias: self.bias,
+            rounds_once: self.rounds_once,
             activation: if self.relu { Activation::Relu } else { Activation::None },
         };
         for level in Level::ALL.into_iter().filter(|l| l.is_available()) {
@@ -205,6 +216,7 @@ fn degenerate_sizes() {
     for (m, n, k) in [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0), (1, 1, 0), (1, 1, 1)] {
         for accumulate in [false, true] {
             Case { accumulate, bias: true, ..Case::dense(m, n, k) }.check_all();
+            Case { accumulate, bias: true, rounds_once: true, ..Case::dense(m, n, k) }.check_all();
         }
     }
     Case { batch: vec![2, 0], ..Case::dense(2, 2, 2) }.check_all();
@@ -221,6 +233,7 @@ fn sizes_around_tiles_and_blocks() {
     for k in [255, 256, 257, 512, 513, 800] {
         Case::dense(7, 18, k).check_all();
         Case { accumulate: true, relu: true, ..Case::dense(7, 18, k) }.check_all();
+        Case { accumulate: true, rounds_once: true, ..Case::dense(7, 18, k) }.check_all();
         Case { lays: [Lay::Rows, Lay::Rows, Lay::Sparse], ..Case::dense(9, 17, k) }.check_all();
     }
 }
@@ -313,9 +326,9 @@ prop_compose! {
         m in 1..40usize, n in 1..70usize, k in prop_oneof![0..40usize, 250..530usize],
         batch in prop::collection::vec(1..4usize, 0..3),
         a in layout(), b in layout(), c in 0..4usize,
-        accumulate: bool, bias: bool, relu: bool,
+        accumulate: bool, bias: bool, rounds_once: bool, relu: bool,
     ) -> Case {
-        Case { m, n, k, batch, lays: [a, b, LAYS[c]], accumulate, bias, relu }
+        Case { m, n, k, batch, lays: [a, b, LAYS[c]], accumulate, bias, rounds_once, relu }
     }
 }
 
