@@ -1,6 +1,6 @@
 //! Arithmetic of two operands, tensors or host numbers, with broadcasting and promotion.
 
-use super::rules::{Formula, finish, float_of, methods, wide};
+use super::rules::{Formula, finish, float_of, i64s, methods, wide};
 use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::{Infer, InferArg, TensorType, Types, broadcast, promote};
@@ -134,7 +134,7 @@ pub(crate) fn unbroadcast(c: &VjpContext, i: usize, gradient: Tensor) -> Result<
 fn summable(c: &VjpContext) -> Result<Tensor> {
     let dy = c.dy()?;
     let repeated = |i: usize| c.input_type(i).is_ok_and(|t| t.dims().is_none_or(|d| d[..] != *dy.shape()));
-    let narrow = matches!(dy.dtype(), DType::F16 | DType::BF16);
+    let narrow = dy.dtype().is_narrow();
     if narrow && (0..c.args.len()).any(repeated) { dy.to(DType::F32) } else { Ok(dy.clone()) }
 }
 
@@ -173,7 +173,18 @@ fn infer_div(c: &Infer) -> Result<Types> {
     if whole && dtype == DType::Bool {
         return Err(Error::dtype("whole division of bool tensors is not defined"));
     }
-    infer_broadcast_as(c, if whole { dtype } else { float_of(dtype) })
+    let out = infer_broadcast_as(c, if whole { dtype } else { float_of(dtype) })?;
+    if whole { divisible(c, out) } else { Ok(out) }
+}
+
+/// `out`, unless its integers are divided by a host number 0, which torch refuses. A zero in a tensor is not searched for:
+/// that would be a pass over the divisor before each division.
+pub(super) fn divisible(c: &Infer, out: Types) -> Result<Types> {
+    let by_zero = matches!(c.args.get(1), Some(InferArg::Host(Arg::Int(0) | Arg::Bool(false))));
+    if by_zero && !out[0].dtype.is_float() && !out[0].numel().is(0) {
+        return Err(Error::value("an integer is divided by zero").hint("floats divided by zero are infinite"));
+    }
+    Ok(out)
 }
 
 /// Two-operand samples: equal shapes, broadcasting, rank 0, empty, a host number.
@@ -316,6 +327,7 @@ ops! {
             binary_errors(e);
             let t = || tensor(DType::F32, &[3], 1.0, 2.0);
             e.case(ErrorKind::Value, [t(), t(), host("up")]);
+            e.case(ErrorKind::Value, [i64s(&[2]), host(0i64), host("floor")]);
         },
     }
     /// The operand with its sign turned; integers wrap.

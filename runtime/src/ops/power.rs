@@ -1,8 +1,8 @@
 //! Two-operand functions beyond the four operations: whole division and remainders, powers, extrema, angles.
 
 use super::arithmetic::{
-    binary_errors, binary_gradients, binary_samples, infer_broadcast, infer_broadcast_as, lower_binary,
-    lower_floor_divide,
+    binary_errors, binary_gradients, binary_samples, divisible, infer_broadcast, infer_broadcast_as,
+    lower_binary, lower_floor_divide,
 };
 use super::rules::{float_of, i64s, methods};
 use crate::door::bind1;
@@ -23,6 +23,10 @@ fn infer_number(c: &Infer) -> Result<Types> {
         }
         _ => Ok(out),
     }
+}
+
+fn infer_whole(c: &Infer) -> Result<Types> {
+    divisible(c, infer_number(c)?)
 }
 
 fn infer_angle(c: &Infer) -> Result<Types> {
@@ -75,6 +79,11 @@ fn number_errors(e: &mut ErrorSamples) {
     binary_errors(e);
     let t = || tensor(DType::Bool, &[2], 0.0, 1.0);
     e.case(ErrorKind::DType, [t(), t()]);
+}
+
+fn divisor_errors(e: &mut ErrorSamples) {
+    number_errors(e);
+    e.case(ErrorKind::Value, [i64s(&[2]), host(0i64)]);
 }
 
 /// b a^(b-1), where 0 whatever the base if b is 0.
@@ -134,19 +143,19 @@ fn angle_gradient(c: &VjpContext, dy: &Tensor, operand: usize) -> Result<Tensor>
 }
 
 ops! {
-    /// The largest whole number not above the quotient (Python's `//`); an integer divided by zero gives 0.
+    /// The largest whole number not above the quotient (Python's `//`); 0 for an integer over an element 0.
     FLOOR_DIVIDE = "floor_divide(Tensor self, Tensor other) -> Tensor" {
-        infer: infer_number,
+        infer: infer_whole,
         vjp: Vjp::None("whole division is a step function; torch defines none either (use div with rounding_mode)"),
         effect: Effect::Pure,
         cost: cost::per_output::<2>,
         lower: Lower::Map(lower_floor_divide),
         samples: divisors,
-        errors: number_errors,
+        errors: divisor_errors,
     }
-    /// What whole division leaves, with the divisor's sign (Python's `%`); an integer modulo zero gives 0.
+    /// What whole division leaves, with the divisor's sign (Python's `%`); 0 for an integer modulo an element 0.
     REMAINDER = "remainder(Tensor self, Tensor other) -> Tensor" {
-        infer: infer_number,
+        infer: infer_whole,
         vjp: Vjp::Rule(Saves::INPUTS, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| {
             dy.mul(&bind1(&super::DIV, &[c.arg(0)?, c.arg(1)?, Arg::Str("floor")])?.neg()?)
         })),
@@ -154,11 +163,11 @@ ops! {
         cost: cost::per_output::<4>,
         lower: Lower::Map(|l| lower_binary(l, BinaryOp::Rem)),
         samples: divisors,
-        errors: number_errors,
+        errors: divisor_errors,
     }
-    /// What truncating division leaves, with the dividend's sign (C's `fmod`); an integer modulo zero gives 0.
+    /// What truncating division leaves, with the dividend's sign (C's `fmod`); 0 for an integer modulo an element 0.
     FMOD = "fmod(Tensor self, Tensor other) -> Tensor" {
-        infer: infer_number,
+        infer: infer_whole,
         vjp: Vjp::Rule(Saves::INPUTS, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| {
             dy.mul(&bind1(&super::DIV, &[c.arg(0)?, c.arg(1)?, Arg::Str("trunc")])?.neg()?)
         })),
@@ -166,7 +175,7 @@ ops! {
         cost: cost::per_output::<4>,
         lower: Lower::Map(|l| lower_binary(l, BinaryOp::Fmod)),
         samples: divisors,
-        errors: number_errors,
+        errors: divisor_errors,
     }
     /// The first operand to the power of the second.
     POW = "pow(Tensor self, Tensor exponent) -> Tensor" {
