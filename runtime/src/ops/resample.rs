@@ -1,7 +1,8 @@
 //! Images at other sizes: F.interpolate in every mode, and F.grid_sample. Each output element is a weighted sum of a few
 //! inputs along each dimension, so both are choices of places and products.
 //!
-//! Positions are computed in f32, or in f64 for f64 tensors, as PyTorch does: which neighbour a tie falls to depends on it.
+//! Positions are computed in f32, or in f64 for f64 and bytes, as PyTorch does: which neighbour a tie falls to depends on
+//! it. Bytes are rounded after each dimension.
 
 use super::rules::{float_only, ints};
 use crate::error::{Error, Origin, Result};
@@ -90,6 +91,28 @@ fn neighbours(
         found[1].1.push(part);
     }
     found
+}
+
+/// Weights of bytes are whole numbers, as many binary digits of them as leave the largest below 2^15; returns the number
+/// that stands for 1. Neighbours of one place are one before they are rounded (PyTorch's rule).
+fn whole_weights(found: &mut [Neighbour]) -> f64 {
+    for k in 1..found.len() {
+        let (before, rest) = found.split_at_mut(k);
+        let (places, weights) = &mut rest[0];
+        for (o, place) in places.iter().enumerate() {
+            if let Some(same) = before.iter_mut().find(|b| b.0[o] == *place) {
+                same.1[o] += weights[o];
+                weights[o] = 0.0;
+            }
+        }
+    }
+    let largest = found.iter().flat_map(|n| &n.1).fold(0.0f64, |a, &w| a.max(w));
+    let mut one = 1.0;
+    while one < 4194304.0 && (largest * 2.0 * one + 0.5).floor() < 32768.0 {
+        one *= 2.0;
+    }
+    found.iter_mut().flat_map(|n| &mut n.1).for_each(|w| *w = (*w * one).round());
+    one
 }
 
 /// The nearest input of each output place.
@@ -188,7 +211,8 @@ impl Tensor {
             }
             return out.to(own);
         }
-        let wide = if own == DType::U8 { DType::F32 } else { own.accumulator() };
+        // Sums of bytes times whole weights are exact.
+        let wide = if own == DType::U8 { DType::F64 } else { own.accumulator() };
         let at = Positions { double: wide == DType::F64 };
         let corners = corners.unwrap_or(false);
         let mut out = self.to(wide)?;
@@ -197,9 +221,10 @@ impl Tensor {
             if own == DType::U8 && out_size == dims[d] {
                 continue;
             }
+            let mut found = neighbours(at, mode == "bicubic", dims[d], out_size, factors[d], corners);
+            let one = if own == DType::U8 { whole_weights(&mut found) } else { 1.0 };
             let mut sum: Option<Tensor> = None;
-            for (places, weights) in neighbours(at, mode == "bicubic", dims[d], out_size, factors[d], corners)
-            {
+            for (places, weights) in found {
                 let weights = laid_along(&out, d + 2, &weights)?.to(wide)?;
                 let part = chosen(&out, d + 2, &places)?.mul(&weights)?;
                 sum = Some(match sum {
@@ -209,7 +234,7 @@ impl Tensor {
             }
             out = sum.ok_or_else(|| Error::internal("a point without neighbours"))?;
             if own == DType::U8 {
-                out = out.add(0.5)?.floor()?.clamp(0.0, 255.0)?;
+                out = out.add(one / 2.0)?.mul(1.0 / one)?.floor()?.clamp(0.0, 255.0)?;
             }
         }
         out.to(own)
