@@ -73,8 +73,12 @@ impl Tensor {
             None => Tensor::ones(&[n], DType::Bool, self.device())?,
         };
         let mut taken = self.index_select(0, &flat)?;
+        // Products and sums of narrow types are kept in float32; a maximum has no need of it.
+        if bags.mode != "max" {
+            taken = taken.to(taken.dtype().accumulator())?;
+        }
         if let Some(w) = bags.per_sample_weights {
-            taken = taken.mul(&w.reshape(&[-1, 1])?)?;
+            taken = taken.mul(&w.to(taken.dtype())?.reshape(&[-1, 1])?)?;
         }
         let skipped = keep.logical_not()?.unsqueeze(1)?;
         let taken = taken.masked_fill(&skipped, 0.0)?;
@@ -88,10 +92,8 @@ impl Tensor {
             let nothing = own.any(&[1], true)?.logical_not()?;
             return each.max_along(1, false)?.0.masked_fill(&nothing, 0.0);
         }
-        // Sums of narrow types are kept in float32.
-        let wide = if matches!(self.dtype(), DType::F16 | DType::BF16) { DType::F32 } else { self.dtype() };
-        let mut out = Tensor::zeros(&[count, columns], wide, self.device())?;
-        out = out.index_add(0, &owner, &taken.to(wide)?, Arg::None)?;
+        let mut out = Tensor::zeros(&[count, columns], taken.dtype(), self.device())?;
+        out = out.index_add(0, &owner, &taken, Arg::None)?;
         if bags.mode == "mean" {
             let sizes = Tensor::zeros(&[count], DType::I64, self.device())?;
             let sizes = sizes.index_add(0, &owner, &keep.to(DType::I64)?, Arg::None)?;

@@ -216,6 +216,8 @@ ops! {
             s.case([host(0.0), host(1.0), host(5i64), none(), none()]);
             s.case([host(-2.0), host(3.0), host(4i64), host(DType::F64), none()]);
             s.case([host(3i64), host(-3i64), host(7i64), none(), none()]);
+            s.case([host(0.5), host(9.9), host(7i64), host(DType::I64), none()]);
+            s.case([host(-2.7), host(3.9), host(5i64), host(DType::I32), none()]);
             s.case([host(1.0), host(2.0), host(1i64), none(), none()]);
             s.case([host(1.0), host(2.0), host(0i64), none(), none()]);
         },

@@ -125,8 +125,9 @@ fn lower_norm(l: &mut Lowering) -> Result<()> {
     Ok(())
 }
 
-/// The slope of the norm; 0 where the norm is (torch's choice of subgradient). Ties of the largest share evenly.
-fn norm_gradient(c: &VjpContext, dy: &Tensor) -> Result<Tensor> {
+/// The slope of the norm; 0 where the norm is (torch's choice of subgradient). Ties of the largest share evenly. A norm
+/// that was rounded to a narrow type is not raised to a power, which would multiply its error, but computed again.
+fn norm_gradient(c: &VjpContext, dy: &Tensor, rounded: bool) -> Result<Tensor> {
     let order = float_or(c.host(1)?, 2.0)?;
     let x = c.input(0)?;
     let lay = |t: &Tensor| expand_over(c, t, c.host(2)?, flag(c.host(3)?)?);
@@ -146,6 +147,13 @@ fn norm_gradient(c: &VjpContext, dy: &Tensor) -> Result<Tensor> {
         };
         return lay(dy)?.mul(&x.sign()?)?.mul(&ties)?.div(&count);
     }
+    let again = match rounded && order != 2.0 {
+        true => {
+            Some(bind1(&LINALG_VECTOR_NORM, &[Arg::Tensor(x), Arg::Float(order), c.host(2)?, c.host(3)?])?)
+        }
+        false => None,
+    };
+    let y = again.as_ref().unwrap_or(y);
     // A norm of 0 must not spoil the gradient's own gradient: there x is 0 too.
     let none = y.eq(0.0)?;
     let held = y.masked_fill(&none, 1.0)?;
@@ -302,7 +310,10 @@ ops! {
     /// number of elements that are not zero for order 0.
     LINALG_VECTOR_NORM = "linalg_vector_norm(Tensor self, Scalar ord=2, int[]? dim=None, bool keepdim=False) -> Tensor" {
         infer: infer_norm,
-        vjp: Vjp::Rule(Saves::BOTH, |c| in_float32(c, |c| chain(c, |dy| norm_gradient(c, dy)))),
+        vjp: Vjp::Rule(Saves::BOTH, |c| {
+            let rounded = c.input_type(0)?.dtype.is_narrow();
+            in_float32(c, |c| chain(c, |dy| norm_gradient(c, dy, rounded)))
+        }),
         effect: Effect::Pure,
         cost: cost::per_input::<3>,
         lower: Lower::Loop(lower_norm),

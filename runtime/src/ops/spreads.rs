@@ -17,6 +17,16 @@ pub enum Spacing<'a> {
     Places(&'a Tensor),
 }
 
+impl Spacing<'_> {
+    /// `f` of the same places in float32.
+    fn in_float32<T>(self, f: impl FnOnce(Spacing) -> Result<T>) -> Result<T> {
+        match self {
+            Spacing::Steps(step) => f(Spacing::Steps(step)),
+            Spacing::Places(x) => f(Spacing::Places(&x.to(DType::F32)?)),
+        }
+    }
+}
+
 impl Tensor {
     /// The norm of order `p` of the difference.
     #[track_caller]
@@ -122,7 +132,7 @@ impl Tensor {
     /// Correlations of the rows of a matrix.
     #[track_caller]
     pub fn corrcoef(&self) -> Result<Tensor> {
-        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+        if self.dtype().is_narrow() {
             return self.to(DType::F32)?.corrcoef()?.to(self.dtype());
         }
         let spread = self.cov(1, None, None)?;
@@ -147,11 +157,7 @@ impl Tensor {
             return Err(explain(Error::value(what)));
         }
         let others: Vec<i64> = (0..self.rank()).filter(|&d| d != at).map(|d| d as i64).collect();
-        let wide = if matches!(self.dtype(), DType::F16 | DType::BF16) {
-            self.to(DType::F32)?
-        } else {
-            self.clone()
-        };
+        let wide = if self.dtype().is_narrow() { self.to(DType::F32)? } else { self.clone() };
         let length = wide.norm(p, &others, true)?;
         let shrink = length.add(1e-7)?.reciprocal()?.mul(maxnorm)?;
         let one = length.ones_like(None)?;
@@ -170,13 +176,9 @@ impl Tensor {
     /// The integral along `dim` by the trapezoid rule.
     #[track_caller]
     pub fn trapezoid(&self, spacing: Spacing, dim: i64) -> Result<Tensor> {
-        if matches!(self.dtype(), DType::F16 | DType::BF16) {
-            let places = match spacing {
-                Spacing::Places(x) => Some(x.to(DType::F32)?),
-                Spacing::Steps(_) => None,
-            };
-            let wide = places.as_ref().map_or(spacing, Spacing::Places);
-            return self.to(DType::F32)?.trapezoid(wide, dim)?.to(self.dtype());
+        if self.dtype().is_narrow() {
+            let wide = self.to(DType::F32)?;
+            return spacing.in_float32(|s| wide.trapezoid(s, dim))?.to(self.dtype());
         }
         if self.rank() > 0 && self.size(dim)? == 0 {
             return self.sum(&[dim], false)?.mul(1.0);
@@ -221,6 +223,10 @@ impl Tensor {
     /// The derivative along `dim`: second-order differences inside, of order `edge_order` (1 or 2) at the edges.
     #[track_caller]
     pub fn gradient(&self, spacing: Spacing, dim: i64, edge_order: i64) -> Result<Tensor> {
+        if self.dtype().is_narrow() {
+            let wide = self.to(DType::F32)?;
+            return spacing.in_float32(|s| wide.gradient(s, dim, edge_order))?.to(self.dtype());
+        }
         let explain = explain("gradient");
         let at = wrap_dim(dim, self.rank()).map_err(explain)?;
         let n = self.shape().get(at).map_or(0, |&n| n as i64);

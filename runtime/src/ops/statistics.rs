@@ -203,7 +203,9 @@ ops! {
         lower: Lower::Loop(|l| {
             let (dims, keepdim, dtype) = (reduced_dims(l)?, flag(l.host(2)?)?, l.dtype(0));
             let x = l.operand(0, dtype)?;
-            let y = l.region.reduce(ReduceOp::Prod, x, &dims, keepdim);
+            // A product of truth values is true where all are.
+            let op = if dtype == DType::Bool { ReduceOp::All } else { ReduceOp::Prod };
+            let y = l.region.reduce(op, x, &dims, keepdim);
             l.output(y);
             Ok(())
         }),
