@@ -87,7 +87,8 @@ fn run(files: &[PathBuf], modes: &[&Mode], skips: &[Skip], whole: bool) -> bool 
     let (mut errors, mut panics) = ([0usize; 2], 0);
     println!("\nstored values, samples that pass in each mode:");
     for path in files {
-        let file = File::open(path).unwrap_or_else(|e| panic!("{e}"));
+        let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs");
+        let file = File::open(path).and_then(|f| f.with_programs(&programs)).unwrap_or_else(|e| panic!("{e}"));
         let outcomes = outcomes(&file, modes);
         let mut passed = vec![0; modes.len()];
         for (case, row) in file.cases.iter().zip(&outcomes) {
