@@ -123,6 +123,12 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let hit = p.map_or_else(|| drawn.lt(x), |p| drawn.lt(p))?;
         one(hit.to(x.dtype()))
     }),
+    ("torch.rand", "*size dtype", |c| {
+        one(Tensor::rand(&c.arg("size")?.extents()?, c.dtype(DType::F32)?, DeviceId::Cpu))
+    }),
+    ("torch.randn", "*size dtype", |c| {
+        one(Tensor::randn(&c.arg("size")?.extents()?, c.dtype(DType::F32)?, DeviceId::Cpu))
+    }),
     ("torch.rand_like", "input dtype", |c| {
         let x = c.tensor("input")?;
         one(Tensor::rand(x.shape(), c.dtype(x.dtype())?, x.device()))

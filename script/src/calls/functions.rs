@@ -126,8 +126,8 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let training = training.is_none() || training.bool()?;
         one(c.tensor("input")?.dropout(c.float("p", 0.5)?, training))
     }),
-    ("torch.zeros", "size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
-    ("torch.ones", "size dtype", |c| one(Tensor::ones(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
+    ("torch.zeros", "*size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
+    ("torch.ones", "*size dtype", |c| one(Tensor::ones(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
     ("torch.full", "size fill_value dtype", |c| {
         bind("full", &[c.arg("size")?, c.arg("fill_value")?, c.arg("dtype")?])
     }),
