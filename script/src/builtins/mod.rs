@@ -1,6 +1,15 @@
 //! The functions and methods of the language itself: a line says the name, the types and what it does. Those that are
 //! torch's are in `calls`.
 
+mod dicts;
+mod gradients;
+mod iteration;
+mod lists;
+mod mathematics;
+mod numbers;
+mod strings;
+mod tensors;
+
 use crate::interpret::Host;
 use crate::value::Value;
 use runtime::Result;
@@ -14,8 +23,16 @@ pub struct Builtin {
     /// before a parameter takes any number of arguments. The first parameter of a method is what it is called on.
     /// `...` alone: the types follow a rule of their own (`check/rules.rs`).
     pub signature: &'static str,
-    /// What it does with arguments that have these types.
-    pub run: fn(&mut [Value], &mut Host) -> Result<Value>,
+    /// What it does with arguments that have these types: one for each parameter, in order, those for a `*` one by one.
+    pub run: Run,
+}
+
+/// What a builtin runs.
+pub type Run = fn(&mut [Value], &mut Host) -> Result<Value>;
+
+/// A line of a family's table.
+const fn line(name: &'static str, signature: &'static str, run: Run) -> Builtin {
+    Builtin { name, signature, run }
 }
 
 impl fmt::Debug for Builtin {
@@ -25,9 +42,23 @@ impl fmt::Debug for Builtin {
 }
 
 /// Every family's lines.
-const FAMILIES: &[&[Builtin]] = &[];
+const FAMILIES: &[&[Builtin]] = &[
+    dicts::BUILTINS,
+    gradients::BUILTINS,
+    iteration::BUILTINS,
+    lists::BUILTINS,
+    mathematics::BUILTINS,
+    numbers::BUILTINS,
+    strings::BUILTINS,
+    tensors::BUILTINS,
+];
+
+/// Every line.
+pub fn all() -> impl Iterator<Item = &'static Builtin> {
+    FAMILIES.iter().flat_map(|f| f.iter())
+}
 
 /// The lines of this name, in the order in which they are tried.
 pub fn find(name: &str) -> impl Iterator<Item = &'static Builtin> {
-    FAMILIES.iter().flat_map(|f| f.iter()).filter(move |b| b.name == name)
+    all().filter(move |b| b.name == name)
 }

@@ -446,6 +446,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.Tensor.new_zeros", "self *size dtype", |c| new_filled(c, Arg::Int(0))),
     ("torch.Tensor.new_ones", "self *size dtype", |c| new_filled(c, Arg::Int(1))),
+    ("torch.Tensor.new_empty", "self *size dtype", |c| new_filled(c, Arg::Int(0))),
     ("torch.Tensor.new_full", "self size fill_value dtype", |c| new_filled(c, c.arg("fill_value")?)),
     ("torch.scalar_tensor", "s dtype", |c| {
         one(Tensor::full(&[], c.arg("s")?, c.dtype(DType::F32)?, DeviceId::Cpu))

@@ -129,6 +129,13 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.randn", "*size dtype", |c| {
         one(Tensor::randn(&c.arg("size")?.extents()?, c.dtype(DType::F32)?, DeviceId::Cpu))
     }),
+    ("torch.randperm", "n dtype", |c| {
+        let n = usize::try_from(c.int("n", 0)?)
+            .map_err(|_| Error::value("a permutation of less than nothing"))?;
+        // Of doubles hardly two are equal; the sort breaks such a tie by place.
+        let order = Tensor::rand(&[n], DType::F64, DeviceId::Cpu)?.argsort(0, false)?;
+        one(order.to(c.dtype(DType::I64)?))
+    }),
     ("torch.rand_like", "input dtype", |c| {
         let x = c.tensor("input")?;
         one(Tensor::rand(x.shape(), c.dtype(x.dtype())?, x.device()))

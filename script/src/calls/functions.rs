@@ -128,6 +128,12 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.zeros", "*size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
     ("torch.ones", "*size dtype", |c| one(Tensor::ones(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
+    // What torch leaves undefined is zero here.
+    ("torch.empty", "*size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
+    ("torch.empty_like", "input dtype", |c| {
+        let x = c.tensor("input")?;
+        one(x.zeros_like(Some(c.dtype(x.dtype())?)))
+    }),
     ("torch.full", "size fill_value dtype", |c| {
         bind("full", &[c.arg("size")?, c.arg("fill_value")?, c.arg("dtype")?])
     }),

@@ -99,6 +99,15 @@ impl Body<'_, '_> {
                     }
                 }
             }
+            "str.format" => {
+                let mut args: Vec<Expr> = object.into_iter().collect();
+                args.extend(a.args.iter().map(|e| self.expr(e)).collect::<Vec<_>>());
+                for (keyword, _) in a.kwargs {
+                    let d = Diagnostic::new(Kind::Unsupported, keyword.span, "a named field");
+                    self.c.report(d.hint("write an f-string"));
+                }
+                made(ExprKind::Builtin(builtin, args), Type::Str, span)
+            }
             _ => {
                 // What holds for all its arguments: numbers stay numbers, elements stay elements.
                 let mut args: Vec<Expr> = object.into_iter().collect();

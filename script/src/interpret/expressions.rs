@@ -37,6 +37,7 @@ impl<'p> Machine<'p, '_> {
             ExprKind::Field { object, field } => self.field(object, *field),
             ExprKind::Convert(conversion, e) => {
                 let value = self.eval(e)?;
+                self.at(e.span);
                 convert(*conversion, value)
             }
             ExprKind::List(parts) => Ok(Value::list(self.all(parts)?)),
@@ -64,6 +65,7 @@ impl<'p> Machine<'p, '_> {
             ExprKind::Negate(e) => arithmetic::negate(&self.eval(e)?),
             ExprKind::Compare(op, left, right) => {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
+                self.at(e.span);
                 value::compare(*op, &left, &right).map(Value::Bool)
             }
             ExprKind::Not(e) => Ok(Value::Bool(!self.test(e)?)),
@@ -80,11 +82,12 @@ impl<'p> Machine<'p, '_> {
                 self.set_slot(*slot, value.clone());
                 Ok(value)
             }
-            ExprKind::Torch { call, args, returns } => self.torch(call, args, returns),
+            ExprKind::Torch { call, args, returns } => self.torch(call, args, returns, e.span),
             ExprKind::Index { tensor, index } => {
                 let tensor = self.eval(tensor)?;
                 let tensor = tensor.tensor()?;
                 let index = self.index(tensor, index)?;
+                self.at(e.span);
                 tensor.at(&index).map(Value::Tensor)
             }
             ExprKind::Item { container, key } => {
@@ -104,6 +107,7 @@ impl<'p> Machine<'p, '_> {
                     let value = self.eval(arg)?;
                     self.stack.push(value);
                 }
+                self.at(e.span);
                 let value = (builtin.run)(&mut self.stack[base..], self.host);
                 self.stack.truncate(base);
                 value
@@ -160,7 +164,7 @@ impl<'p> Machine<'p, '_> {
         let mut values = Vec::new();
         while let Some(value) = cursor.next()? {
             self.host.tick()?;
-            self.assign(target, value)?;
+            self.assign(target, value, element.span)?;
             let taken = match test {
                 None => true,
                 Some(test) => self.test(test)?,
@@ -196,16 +200,24 @@ impl<'p> Machine<'p, '_> {
     }
 }
 
+/// The number that a tensor of one element holds; a number itself.
+fn number(value: Value) -> Result<Value> {
+    match &value {
+        Value::Tensor(t) => Ok(t.item()?.into()),
+        _ => Ok(value),
+    }
+}
+
 fn convert(conversion: Conversion, value: Value) -> Result<Value> {
     Ok(match conversion {
         Conversion::IntToFloat => Value::Float(value.float()?),
         Conversion::BoolToInt => Value::Int(value.int()?),
         Conversion::TensorToBool | Conversion::Truth => Value::Bool(value.truth()?),
-        Conversion::TensorToInt => match Value::from(value.tensor()?.item()?) {
+        Conversion::TensorToInt => match number(value)? {
             Value::Float(v) => Value::Int(arithmetic::truncated(v)?),
             number => Value::Int(number.int()?),
         },
-        Conversion::TensorToFloat => Value::Float(value.tensor()?.item()?.to_f64()),
+        Conversion::TensorToFloat => Value::Float(number(value)?.float()?),
         Conversion::NumberToTensor => match value.scalar() {
             Some(number) => Value::Tensor(tensor_of(number)?),
             None => Value::Tensor(value.tensor()?.clone()),

@@ -12,7 +12,8 @@ use crate::diagnostics::SourceFile;
 use crate::syntax::Span;
 use crate::tree::{ClassId, FunctionId, Program, Slot};
 use crate::value::{ClassKind, Object, Shape, Value};
-use runtime::error::{Error, Result};
+use runtime::error::{Error, Origin, Result};
+use runtime::origin::{self, Kept, SourceId};
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
@@ -39,6 +40,7 @@ pub struct Host {
 struct Loaded {
     /// Of which program.
     source: Arc<SourceFile>,
+    place: SourceId,
     globals: Rc<Vec<Value>>,
     shapes: Rc<[Rc<Shape>]>,
 }
@@ -124,8 +126,8 @@ struct Machine<'p, 'h> {
     depth: u32,
     /// Where the thread's stack stood when the program began.
     bottom: usize,
-    /// Whether the error on its way out knows its line: the innermost place is the one to name.
-    placed: bool,
+    /// The place of whoever called the program, which is there again when it ends.
+    _outside: Kept,
 }
 
 /// An address near the top of the thread's stack.
@@ -141,11 +143,13 @@ impl<'p, 'h> Machine<'p, 'h> {
         let fresh = known.is_none();
         let loaded = known.unwrap_or_else(|| Loaded {
             source: program.source.clone(),
+            place: origin::register(&program.source.name, &program.source.text),
             globals: Rc::default(),
             shapes: shapes(program),
         });
         let (stack, bottom) = (Vec::with_capacity(64), stack_address());
-        let mut machine = Machine { program, host, loaded, stack, base: 0, depth: 0, bottom, placed: false };
+        let mut machine =
+            Machine { program, host, loaded, stack, base: 0, depth: 0, bottom, _outside: origin::keep() };
         if fresh {
             for global in &program.globals {
                 let value = machine.eval(&global.value)?;
@@ -251,16 +255,17 @@ impl<'p, 'h> Machine<'p, 'h> {
         Ok(object(fields))
     }
 
-    /// The error with the program's line, once: what is passed on outwards keeps the innermost place.
+    /// Says that what follows happens at this place of the program.
+    #[inline]
+    fn at(&self, span: Span) {
+        origin::at(self.loaded.place, span.start);
+    }
+
+    /// The error with the program's line; the innermost place, which came first, stays.
     #[cold]
-    fn located(&mut self, error: Error, span: Span) -> Error {
-        if std::mem::replace(&mut self.placed, true) {
-            return error;
-        }
-        let source = &self.program.source;
-        let (line, _) = source.place(span.start);
-        let text = source.text.lines().nth(line - 1).unwrap_or("").trim();
-        Error::new(error.kind(), format!("{}: {error}\n  in: {text}", source.line(span)))
+    fn located(&self, error: Error, span: Span) -> Error {
+        self.at(span);
+        error.at(Origin::caller())
     }
 }
 

@@ -4,6 +4,7 @@
 use super::Machine;
 use super::expressions::constant;
 use crate::calls::{self, Resolved};
+use crate::syntax::Span;
 use crate::tree::{Expr, ExprKind, Returns};
 use crate::types::Type;
 use crate::value::Value;
@@ -36,11 +37,12 @@ impl<'p> Machine<'p, '_> {
         call: &'p Resolved,
         args: &'p [Option<Expr>],
         returns: &'p Returns,
+        span: Span,
     ) -> Result<Value> {
         let base = self.stack.len();
         let value = match call.op() {
-            Some(op) => self.operation(op, call, args, returns),
-            None => self.composed(call, args, returns),
+            Some(op) => self.operation(op, call, args, returns, span),
+            None => self.composed(call, args, returns, span),
         };
         self.stack.truncate(base);
         value
@@ -53,6 +55,7 @@ impl<'p> Machine<'p, '_> {
         call: &'p Resolved,
         args: &'p [Option<Expr>],
         returns: &'p Returns,
+        span: Span,
     ) -> Result<Value> {
         let mut ints = Ints::new();
         let mut operands: SmallVec<[Operand<'p>; 8]> = SmallVec::new();
@@ -62,6 +65,7 @@ impl<'p> Machine<'p, '_> {
                 Some(e) => self.operand(e, &mut ints)?,
             });
         }
+        self.at(span);
         let mut given: SmallVec<[Arg; 8]> = SmallVec::new();
         for operand in &operands {
             let arg = match operand {
@@ -166,6 +170,7 @@ impl<'p> Machine<'p, '_> {
         call: &'p Resolved,
         args: &'p [Option<Expr>],
         returns: &'p Returns,
+        span: Span,
     ) -> Result<Value> {
         let mut values: SmallVec<[Option<calls::Value>; 8]> = SmallVec::new();
         for arg in args {
@@ -177,6 +182,7 @@ impl<'p> Machine<'p, '_> {
                 },
             });
         }
+        self.at(span);
         run(call, &values, returns)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::arithmetic;
-use crate::syntax::BinaryOp;
+use crate::syntax::{BinaryOp, Span};
 use crate::tree::{Expr, Stmt, StmtKind, Target};
 use crate::value::{Cursor, Value};
 use eager::Autograd;
@@ -46,9 +46,9 @@ impl<'p> Machine<'p, '_> {
             }
             StmtKind::Assign { target, value } => {
                 let value = self.eval(value)?;
-                self.assign(target, value)?;
+                self.assign(target, value, stmt.span)?;
             }
-            StmtKind::Augmented { target, op, value } => self.augmented(target, *op, value)?,
+            StmtKind::Augmented { target, op, value } => self.augmented(target, *op, value, stmt.span)?,
             StmtKind::If { test, then, otherwise } => {
                 let taken = if self.test(test)? { then } else { otherwise };
                 return self.block(taken);
@@ -64,10 +64,13 @@ impl<'p> Machine<'p, '_> {
                 }
             }
             StmtKind::For { target, iterable, body } => {
-                let mut cursor = Cursor::over(&self.eval(iterable)?)?;
+                let value = self.eval(iterable)?;
+                self.at(iterable.span);
+                let mut cursor = Cursor::over(&value)?;
+                drop(value);
                 while let Some(value) = cursor.next()? {
                     self.host.tick()?;
-                    self.assign(target, value)?;
+                    self.assign(target, value, stmt.span)?;
                     match self.block(body)? {
                         Flow::Next | Flow::Continue => {}
                         Flow::Break => break,
@@ -113,7 +116,7 @@ impl<'p> Machine<'p, '_> {
         }))
     }
 
-    pub(super) fn assign(&mut self, target: &'p Target, value: Value) -> Result<()> {
+    pub(super) fn assign(&mut self, target: &'p Target, value: Value, span: Span) -> Result<()> {
         match target {
             Target::Slot(slot) => self.set_slot(*slot, value),
             Target::Field { object, field } => {
@@ -127,12 +130,16 @@ impl<'p> Machine<'p, '_> {
             Target::Elements { tensor, index } => {
                 let tensor = self.eval(tensor)?;
                 let index = self.index(tensor.tensor()?, index)?;
+                self.at(span);
                 super::places::set_elements(tensor.tensor()?, &index, &value)?;
             }
             Target::Unpack(targets) => {
                 let values: Rc<[Value]> = match value {
                     Value::Tuple(values) => values,
-                    other => Cursor::over(&other)?.collect()?.into(),
+                    other => {
+                        self.at(span);
+                        Cursor::over(&other)?.collect()?.into()
+                    }
                 };
                 if values.len() != targets.len() {
                     return Err(Error::value(match values.len() > targets.len() {
@@ -145,11 +152,12 @@ impl<'p> Machine<'p, '_> {
                     }));
                 }
                 for (target, value) in targets.iter().zip(values.iter()) {
-                    self.assign(target, value.clone())?;
+                    self.assign(target, value.clone(), span)?;
                 }
             }
             Target::Grad { tensor } => {
                 let tensor = self.eval(tensor)?;
+                self.at(span);
                 match &value {
                     Value::None => tensor.tensor()?.zero_grad(),
                     grad => tensor.tensor()?.set_grad(Some(grad.tensor()?))?,
@@ -160,10 +168,11 @@ impl<'p> Machine<'p, '_> {
     }
 
     /// `target op= value`. What changes in place keeps its place; the target's parts are evaluated once.
-    fn augmented(&mut self, target: &'p Target, op: BinaryOp, value: &'p Expr) -> Result<()> {
+    fn augmented(&mut self, target: &'p Target, op: BinaryOp, value: &'p Expr, span: Span) -> Result<()> {
         match target {
             Target::Slot(slot) => {
                 let value = self.eval(value)?;
+                self.at(span);
                 if let Some(new) = augment(op, self.slot(*slot), &value)? {
                     self.set_slot(*slot, new);
                 }
@@ -172,6 +181,7 @@ impl<'p> Machine<'p, '_> {
                 let object = self.eval(object)?;
                 let current = super::places::field(&object, *field)?;
                 let value = self.eval(value)?;
+                self.at(span);
                 if let Some(new) = augment(op, &current, &value)? {
                     set_field(&object, *field, new)?;
                 }
@@ -180,6 +190,7 @@ impl<'p> Machine<'p, '_> {
                 let (container, key) = (self.eval(container)?, self.eval(key)?);
                 let current = super::places::item(&container, &key)?;
                 let value = self.eval(value)?;
+                self.at(span);
                 if let Some(new) = augment(op, &current, &value)? {
                     super::places::set_item(&container, key, new)?;
                 }
@@ -188,8 +199,10 @@ impl<'p> Machine<'p, '_> {
                 let tensor = self.eval(tensor)?;
                 let tensor = tensor.tensor()?;
                 let index = self.index(tensor, index)?;
+                self.at(span);
                 let current = tensor.at(&index)?;
                 let value = self.eval(value)?;
+                self.at(span);
                 in_place(op, &current, &value)?;
                 // A view was written through; what tensors name is a copy, to be put back.
                 if super::places::copies(&index) {
@@ -200,6 +213,7 @@ impl<'p> Machine<'p, '_> {
                 let tensor = self.eval(tensor)?;
                 let current = Value::from(tensor.tensor()?.grad());
                 let value = self.eval(value)?;
+                self.at(span);
                 in_place(op, current.tensor()?, &value)?;
             }
             Target::Unpack(_) => return Err(Error::internal("several targets of one augmented assignment")),
