@@ -204,8 +204,10 @@ impl Lexer<'_> {
         self.layout(start, columns);
         let (start, first) = (self.at, self.tokens.len());
         self.code();
-        if let Some((open, span)) = self.brackets.pop() {
-            self.brackets.clear();
+        let open = self.brackets.pop();
+        self.brackets.clear();
+        // A bracket that a broken string or a wrong bracket hid is not missed as well.
+        if let Some((open, span)) = open.filter(|_| !self.bad) {
             let close = closing(open);
             self.poison(
                 Diagnostic::new(Kind::Syntax, span, format!("this `{open}` is never closed"))

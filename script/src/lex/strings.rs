@@ -13,6 +13,7 @@ struct Form {
     quote: u8,
     triple: bool,
     raw: bool,
+    format: bool,
 }
 
 impl Lexer<'_> {
@@ -22,7 +23,7 @@ impl Lexer<'_> {
         let quote = self.byte(0);
         let triple = self.byte(1) == quote && self.byte(2) == quote;
         self.at += if triple { 3 } else { 1 };
-        let form = Form { start, quote, triple, raw: prefix.contains('r') };
+        let form = Form { start, quote, triple, raw: prefix.contains('r'), format: prefix.contains('f') };
         if !matches!(prefix.as_str(), "" | "r" | "u" | "b" | "f" | "rb" | "br" | "rf" | "fr") {
             let span = self.span(start);
             self.poison(
@@ -82,6 +83,10 @@ impl Lexer<'_> {
             value.push('\n');
         } else if self.byte(0) != b'\\' {
             value.extend(self.bump());
+        } else if form.format && matches!(self.byte(1), b'{' | b'}') {
+            // A brace is no escape: the field after the backslash is a field.
+            self.at += 1;
+            value.push('\\');
         } else if form.raw {
             self.at += 1;
             value.push('\\');
@@ -232,17 +237,23 @@ impl Lexer<'_> {
                     .label(format!("{MAX_NESTING} levels are the limit"))
                     .hint("give the inner string a name first"),
             );
+            let rest = self.rest();
+            self.at += rest.find(['\n', '\r']).unwrap_or(rest.len());
             return None;
         }
         self.nesting += 1;
         let outer = (std::mem::take(&mut self.tokens), std::mem::take(&mut self.brackets));
+        let known = self.diagnostics.len();
         let whole = self.value(form);
         self.push(TokenKind::End, self.at);
         let tokens = std::mem::replace(&mut self.tokens, outer.0);
         self.brackets = outer.1;
         self.nesting -= 1;
         if !whole {
-            self.unclosed(open);
+            // An error within, such as another string that is never closed, is why.
+            if self.diagnostics.len() == known {
+                self.unclosed(open);
+            }
             return None;
         }
         let mut shown = None;

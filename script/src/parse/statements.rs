@@ -157,21 +157,23 @@ impl Parser<'_> {
         }
         let start = self.span();
         if self.at("class") {
+            self.class(decorators)?;
             self.unsupported(
                 start,
                 "a class within a function or block is left out",
                 "types are known before the program runs",
                 "define the class at the top of the file",
             );
-            return self.class(decorators).map(|_| ());
+            return Ok(());
         }
+        self.function(decorators)?;
         self.unsupported(
             start,
             "a function within a function or block is left out",
             "functions are no values here, and close over nothing",
             "define the function at the top of the file and pass it what it needs",
         );
-        self.function(decorators).map(|_| ())
+        Ok(())
     }
 
     /// `a; b`, and the end of the line.
