@@ -7,45 +7,20 @@ Every case runs eagerly, which gives the values. torch.jit.script must agree wit
 torch.jit.trace of a program's first case runs on all of them; where it gives something else, that is stored too.
 """
 
-import importlib.util
 import json
 import pathlib
-import sys
 import warnings
 
 import torch
 
 import program_cases
+from program_framework import PROGRAMS, Eager, Scripted, flat
 from suite import Suite, mapped
-from torch_framework import Torch
 from verify import decoded, tensor
 
 HERE = pathlib.Path(__file__).parent
-PROGRAMS = HERE.parent.parent / "programs"
 # Programs that torch.jit.script refuses or runs otherwise, with the first line of its error.
 UNSCRIPTED = {}
-
-
-def load(program):
-    spec = importlib.util.spec_from_file_location(program.removesuffix(".py"), PROGRAMS / program)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where torch.jit.script looks for the names of a class
-    spec.loader.exec_module(module)
-    return module
-
-
-def flat(result):
-    """The tensors of a result in order: a host number is a tensor of rank 0, a list of them one of rank 1."""
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, dict):
-        return flat(tuple(result.values()))
-    if isinstance(result, list) and all(isinstance(v, (bool, int, float)) for v in result):
-        return [torch.tensor(result, dtype=None if result else torch.int64)]
-    if isinstance(result, (list, tuple)):
-        return [t for part in result for t in flat(part)]
-    assert isinstance(result, (bool, int, float)), result
-    return [torch.tensor(result)]
 
 
 def tensors_of(args):
@@ -65,30 +40,6 @@ def reason(error):
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     named = [line for line in lines if line.startswith("RuntimeError: ")]
     return named[-1] if named else f"{type(error).__name__}: {lines[0]}"
-
-
-class Eager(Torch):
-    """Programs as calls: `programs.lstm` is `forward` of lstm.py."""
-
-    def __init__(self):
-        self.modules = {}
-
-    def module(self, program):
-        if program not in self.modules:
-            self.modules[program] = load(program)
-        return self.modules[program]
-
-    def run(self, call, args, kwargs):
-        return flat(self.module(call.split(".")[1] + ".py").forward(*args))
-
-
-class Scripted(Eager):
-    """The same through torch.jit.script, which remembers what it made of a function: these functions are new ones."""
-
-    def module(self, program):
-        if program not in self.modules:
-            self.modules[program] = type("Script", (), {"forward": torch.jit.script(load(program).forward)})
-        return self.modules[program]
 
 
 class Programs(Suite):
@@ -177,7 +128,7 @@ class Programs(Suite):
         try:
             if isinstance(traced, Exception):
                 raise traced
-            outputs = traced(*tensors_of(self.arguments(case)))
+            outputs = flat(traced(*tensors_of(self.arguments(case))))
         except Exception as error:
             case["trace"], case["trace_error"] = "error", reason(error)
             return

@@ -12,6 +12,7 @@ import sys
 import torch
 
 from suite import read_safetensors
+from program_framework import flat as flat_program, load
 from torch_framework import flat, resolve
 
 HERE = pathlib.Path(__file__).parent
@@ -39,19 +40,21 @@ def close(got, want, case):
 
 
 def check(case, stored):
-    if not case["call"].startswith("torch."):
+    program = case.get("program")
+    if not program and not case["call"].startswith("torch."):
         return  # TensorFlow's own meaning
+    call = getattr(load(program), case["call"]) if program else resolve(case["call"])
     tensors = dict(stored)
     for name in case.get("grads", {}):
         tensors[name] = tensors[name].clone().requires_grad_()
-    args, kwargs = decoded(case["args"], tensors), {k: decoded(v, tensors) for k, v in case["kwargs"].items()}
+    args, kwargs = decoded(case["args"], tensors), {k: decoded(v, tensors) for k, v in case.get("kwargs", {}).items()}
     if "error" in case:
         try:
-            resolve(case["call"])(*args, **kwargs)
+            call(*args, **kwargs)
         except Exception:
             return
         raise AssertionError("no error")
-    outputs = flat(resolve(case["call"])(*args, **kwargs))
+    outputs = (flat_program if program else flat)(call(*args, **kwargs))
     assert len(outputs) == len(case["outputs"])
     for got, name in zip(outputs, case["outputs"]):
         close(got.detach(), stored[name], case)
