@@ -216,13 +216,20 @@ impl Interpreter for Tape {
     }
 
     fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
-        let written = args.first().map_or(&[][..], |a| a.tensors());
-        if op.effect != Effect::Write && !self.paused() && self.knows(written) {
-            return Err(Error::new(
-                ErrorKind::InPlace,
-                "tensors that a GradientTape watches or has computed are immutable",
-            )
-            .hint("keep state that changes in a Variable"));
+        if op.effect != Effect::Write && !self.paused() {
+            let mut tensors = args.iter().map(|a| a.tensors());
+            if tensors.next().is_some_and(|written| self.knows(written)) {
+                let what = "tensors that a GradientTape watches or has computed are immutable";
+                return Err(
+                    Error::new(ErrorKind::InPlace, what).hint("keep state that changes in a Variable")
+                );
+            }
+            // The tape would not know the tensor that is written to, and its gradient would be silently none.
+            if tensors.any(|t| self.knows(t)) {
+                let what = "what a GradientTape has computed cannot be written into another tensor";
+                return Err(Error::new(ErrorKind::InPlace, what)
+                    .hint("put the parts together with cat, stack or where"));
+            }
         }
         door::mutate(op, args, origin)
     }

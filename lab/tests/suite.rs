@@ -68,7 +68,6 @@ fn main() -> ExitCode {
             let name = p.to_string_lossy();
             (name.ends_with(".safetensors") || name.ends_with(".gz"))
                 && !name.ends_with("mlp_steps.safetensors")
-                && !name.ends_with("programs.safetensors.gz")
         })
         .filter(|p| {
             let name = p.file_name().unwrap_or_default().to_string_lossy();
@@ -94,7 +93,8 @@ fn run(files: &[PathBuf], modes: &[&Mode], skips: &[Skip], whole: bool) -> bool 
     println!("\nstored values, samples that pass in each mode:");
     for path in files {
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs");
-        let file = File::open(path).and_then(|f| f.with_programs(&programs)).unwrap_or_else(|e| panic!("{e}"));
+        let file =
+            File::open(path).and_then(|f| f.with_programs(&programs)).unwrap_or_else(|e| panic!("{e}"));
         let outcomes = outcomes(&file, modes);
         let mut passed = vec![0; modes.len()];
         for (case, row) in file.cases.iter().zip(&outcomes) {

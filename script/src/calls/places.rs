@@ -3,7 +3,7 @@
 use super::{Call, Entry, Value, bind, one};
 use runtime::error::{Error, Result};
 use runtime::ops::Index;
-use runtime::{Arg, Host, Scalar, Tensor};
+use runtime::{Arg, DType, Host, Scalar, Tensor};
 
 /// One entry of an index as reference files write it.
 fn entry(value: &Value, device: runtime::DeviceId) -> Result<Index> {
@@ -100,6 +100,17 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.select_scatter", "input src dim index", |c| {
         one(c.tensor("input")?.select_scatter(c.tensor("src")?, c.int("dim", 0)?, c.int("index", 0)?))
+    }),
+    ("torch.Tensor.fill_diagonal", "self fill_value wrap", |c| {
+        let x = c.tensor("self")?;
+        let [rows, columns] = *x.shape() else {
+            return Err(Error::shape(format!("fill_diagonal is of a matrix, got {:?}", x.shape())));
+        };
+        if c.flag("wrap", false)? && rows > columns {
+            return Err(Error::value("a diagonal does not begin anew below the matrix here")
+                .hint("fill it in blocks of as many rows as there are columns"));
+        }
+        one(x.masked_fill(&Tensor::eye(rows, columns, DType::Bool, x.device())?, c.arg("fill_value")?))
     }),
     ("torch.slice_scatter", "input src dim start end step", |c| {
         let (start, end) = (c.optional_int("start")?, c.optional_int("end")?);
