@@ -32,7 +32,8 @@ fn every_status_in_every_mode() {
     let minus = Tensor::from_slice(&[-1.0f32, -2.0, -3.0, -4.0], &[2, 2]).unwrap();
     let row = Tensor::from_slice(&[1.0f32, 2.0, 3.0], &[3]).unwrap();
     let path = file("statuses", cases, &[("x", matrix(4.0)), ("minus", minus), ("row", row)]);
-    let report = lab::check::run(std::slice::from_ref(&path), &["all".to_string()], DeviceId::Cpu).unwrap();
+    let report =
+        lab::check::run(std::slice::from_ref(&path), None, &["all".to_string()], DeviceId::Cpu).unwrap();
     assert!(!report.passed());
     let text = report.render();
     let json_path = path.with_extension("json");
@@ -86,7 +87,8 @@ fn host_values_and_gradients() {
         ("x", x),
     ];
     let path = file("hosts", cases, &tensors);
-    let report = lab::check::run(std::slice::from_ref(&path), &["all".to_string()], DeviceId::Cpu).unwrap();
+    let report =
+        lab::check::run(std::slice::from_ref(&path), None, &["all".to_string()], DeviceId::Cpu).unwrap();
     assert!(report.passed(), "{}", report.render());
     std::fs::remove_file(path).unwrap();
 }
@@ -94,7 +96,7 @@ fn host_values_and_gradients() {
 #[test]
 fn a_mode_or_file_that_does_not_exist_is_an_error() {
     let path = std::path::PathBuf::from("no-such-file.safetensors");
-    let error = lab::check::run(&[path], &["all".to_string()], DeviceId::Cpu).err().unwrap();
+    let error = lab::check::run(&[path], None, &["all".to_string()], DeviceId::Cpu).err().unwrap();
     assert!(error.message().contains("no-such-file"), "{error}");
-    assert!(lab::check::run(&[], &["torch.dream".to_string()], DeviceId::Cpu).is_err());
+    assert!(lab::check::run(&[], None, &["torch.dream".to_string()], DeviceId::Cpu).is_err());
 }
