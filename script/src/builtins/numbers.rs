@@ -103,9 +103,6 @@ fn round(a: &mut [Value]) -> Result<Value> {
         Some(n) => Some(n.int()?),
     };
     match (&a[0], digits) {
-        (Value::Tensor(t), digits) => {
-            t.round_decimals(digits.unwrap_or(0).clamp(-400, 400) as i32).map(Value::Tensor)
-        }
         (Value::Float(v), None) => arithmetic::truncated(v.round_ties_even()).map(Value::Int),
         (Value::Float(v), Some(digits)) => rounded(*v, digits).map(Value::Float),
         (other, digits) => rounded_int(other.int()?, digits.unwrap_or(0)),
@@ -196,6 +193,11 @@ fn power(a: &mut [Value]) -> Result<Value> {
     arithmetic::binary(BinaryOp::Pow, &a[0], &a[1])
 }
 
+fn tensor_power(a: &mut [Value]) -> Result<Value> {
+    let exponent = a[1].arg().ok_or_else(|| a[1].unexpected("a tensor or a number"))?;
+    a[0].tensor()?.pow(exponent).map(Value::Tensor)
+}
+
 fn less(a: &mut [Value]) -> Result<Value> {
     extreme(CompareOp::Lt, a, "min")
 }
@@ -250,7 +252,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
     line("round", "(x: float, ndigits: int) -> float", |a, _| round(a)),
     line("round", "(x: number) -> int", |a, _| round(a)),
     line("round", "(x: number, ndigits: int) -> number", |a, _| round(a)),
-    line("round", "(x: Tensor, ndigits: int = 0) -> Tensor", |a, _| round(a)),
     line("divmod", "(a: int, b: int) -> Tuple[int, int]", |a, _| divmod(a)),
     line("divmod", "(a: float, b: float) -> Tuple[float, float]", |a, _| divmod(a)),
     line("min", "(a: int, b: int, *rest: int) -> int", |a, _| less(a)),
@@ -298,13 +299,10 @@ pub(super) const BUILTINS: &[Builtin] = &[
     }),
     line("pow", "(base: float, exp: float) -> float", |a, _| power(a)),
     line("pow", "(base: number, exp: number) -> number", |a, _| power(a)),
-    line("pow", "(base: Tensor, exp: Tensor) -> Tensor", |a, _| {
-        a[0].tensor()?.pow(a[1].tensor()?).map(Value::Tensor)
-    }),
-    line("pow", "(base: Tensor, exp: number) -> Tensor", |a, _| {
-        let exponent = a[1].arg().ok_or_else(|| a[1].unexpected("a number"))?;
-        a[0].tensor()?.pow(exponent).map(Value::Tensor)
-    }),
+    line("pow", "(base: Tensor, exp: Tensor) -> Tensor", |a, _| tensor_power(a)),
+    line("pow", "(base: Tensor, exp: int) -> Tensor", |a, _| tensor_power(a)),
+    line("pow", "(base: Tensor, exp: float) -> Tensor", |a, _| tensor_power(a)),
+    line("pow", "(base: Tensor, exp: number) -> Tensor", |a, _| tensor_power(a)),
     line("float.is_integer", "(self: float) -> bool", |a, _| {
         a[0].float().map(|v| Value::Bool(v.is_finite() && v.fract() == 0.0))
     }),

@@ -39,7 +39,7 @@ fn limit(value: &Value) -> Result<usize> {
     Ok(usize::try_from(value.int()?).unwrap_or(usize::MAX))
 }
 
-/// Words, at most `limit` cuts; what is left is the last one.
+/// Words, at most `limit` cuts; what is left is the last one, with the space behind it.
 fn words(s: &str, limit: usize) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = s.trim_start_matches(is_space);
@@ -49,12 +49,8 @@ fn words(s: &str, limit: usize) -> Vec<&str> {
                 out.push(&rest[..end]);
                 rest = rest[end..].trim_start_matches(is_space);
             }
-            None if out.len() < limit => {
-                out.push(rest);
-                rest = "";
-            }
             None => {
-                out.push(rest.trim_end_matches(is_space));
+                out.push(rest);
                 rest = "";
             }
         }
@@ -73,8 +69,7 @@ fn words_back(s: &str, limit: usize) -> Vec<&str> {
                 rest = rest[..at].trim_end_matches(is_space);
             }
             None => {
-                let last = if out.len() < limit { rest } else { rest.trim_start_matches(is_space) };
-                out.push(last);
+                out.push(rest);
                 rest = "";
             }
         }

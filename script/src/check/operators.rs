@@ -275,6 +275,7 @@ impl Body<'_, '_> {
                         "list.__contains__"
                     }
                     (Type::Tuple(_), _) => "tuple.__contains__",
+                    (Type::Tensor, l) if *l == Type::Tensor || l.is_number() => "Tensor.__contains__",
                     (Type::Dict(of), l) if l.fits(&of.0) => "dict.__contains__",
                     _ => {
                         self.c.error(Kind::Type, span, format!("'in' of {l} and {r}"));
