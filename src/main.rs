@@ -235,6 +235,9 @@ fn run_program(args: RunArgs) -> runtime::Result<ExitCode> {
     let arguments = args.arguments.values(&entry)?;
     let outcome =
         program::run(&entry, &arguments, &RunRequest { mode, exact: args.exact, grad: args.grad, device })?;
+    for line in &outcome.frozen {
+        eprintln!("warning: {line}");
+    }
     match args.out {
         None => print!("{}", outcome.render()),
         Some(path) => outcome.write(&path)?,

@@ -2,7 +2,7 @@
 //! into which tensors are put, its results flattened.
 
 use crate::execute::execute;
-use crate::modes::Mode;
+use crate::modes::{Mode, Staging};
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, DeviceId, Scalar, Tensor};
 use script::interpret::Host;
@@ -304,6 +304,8 @@ pub struct RunRequest {
 pub struct Run {
     /// Tensors by name: `out0`, `out1`, `grad.x`.
     pub tensors: Vec<(String, Tensor)>,
+    /// What a trace froze: a line of the program for each place where the host looked.
+    pub frozen: Vec<String>,
 }
 
 /// Runs a function once in a mode. Gradients are those of the sum of all floating-point outputs with respect to the
@@ -333,11 +335,22 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result
             run(&cotangents, &named.iter().map(|(at, _)| *at).collect::<Vec<_>>())?
         }
     };
+    let mut frozen: Vec<String> = Vec::new();
+    if request.mode.staging == Staging::Trace {
+        let options = graph::TraceOptions { check: false, ..Default::default() };
+        let quiet = Entry { quiet: true, ..entry.clone() };
+        let traced = graph::trace("frozen", &inputs, options, quiet.bound(arguments.templates.clone()))?;
+        for warning in traced.warnings().iter().map(ToString::to_string) {
+            if !frozen.contains(&warning) {
+                frozen.push(warning);
+            }
+        }
+    }
     let outputs = outputs.into_iter().enumerate().map(|(i, t)| (format!("out{i}"), t));
     let gradients =
         named.iter().zip(gradients).filter_map(|((_, name), g)| Some((format!("grad.{name}"), g?)));
     let tensors = outputs.chain(gradients).map(|(name, t)| Ok((name, t.to_device(DeviceId::Cpu)?)));
-    Ok(Run { tensors: tensors.collect::<Result<_>>()? })
+    Ok(Run { tensors: tensors.collect::<Result<_>>()?, frozen })
 }
 
 impl Run {

@@ -97,6 +97,7 @@ impl Body<'_, '_> {
     }
 
     /// A value as one of this type, or itself where it does not convert.
+    #[allow(clippy::result_large_err, reason = "the value that does not convert is given back")]
     pub(super) fn converted(&mut self, value: Expr, wanted: &Type) -> Result<Expr, Expr> {
         if value.ty.fits(wanted) {
             return Ok(value);

@@ -259,10 +259,9 @@ impl Body<'_, '_> {
                 if l == Type::None && r == Type::None {
                     return literal(Constant::Bool(op == CompareOp::Is), span);
                 }
-                if !none
-                    && !(l == Type::Bool && r == Type::Bool)
-                    && !matches!(l, Type::Tensor | Type::Object(..) | Type::List(_) | Type::Dict(_))
-                {
+                let shared = matches!(l, Type::Tensor | Type::Object(..) | Type::List(_) | Type::Dict(_));
+                let bools = l == Type::Bool && r == Type::Bool;
+                if !(none || shared || bools) {
                     let d = Diagnostic::new(Kind::Type, span, format!("'is' of {l} and {r}"));
                     self.c.report(d.hint("'is' compares with None; values are compared with '=='"));
                 }
