@@ -142,6 +142,7 @@ fn arguments_left_out_take_their_defaults() {
     let all = |args: Vec<Value>| run(text, args).unwrap().float().unwrap();
     assert_eq!(all(vec![Value::Int(2)]), 10.5);
     assert_eq!(all(vec![Value::Int(2), Value::Int(3)]), 6.5);
+    assert_eq!(all(vec![Value::Int(2), Value::Int(3), Value::Int(1)]), 7.0);
     assert!(run(text, vec![]).is_err());
     assert!(run(text, vec![Value::Int(1); 4]).is_err());
 }

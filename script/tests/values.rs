@@ -89,6 +89,22 @@ fn objects_compare_and_read_as_their_class_says() {
     assert_eq!(one(ClassKind::Plain).to_string(), "<P object>");
 }
 
+/// Objects, each of which holds the one before.
+fn chain(n: usize, kind: ClassKind) -> Value {
+    (0..n).fold(Value::None, |inner, i| object(kind, [Value::from(i), Value::list([inner])]))
+}
+
+#[test]
+fn chains_of_objects_do_not_exhaust_the_stack() {
+    drop(chain(300_000, ClassKind::Plain));
+    let (a, b) = (chain(5000, ClassKind::Data), chain(5000, ClassKind::Data));
+    assert!(equals(&a, &b).unwrap_err().message().starts_with("RecursionError"));
+    assert!(flatten(&a).is_err());
+    assert!(a.repr().contains("..."));
+    let (a, b) = (chain(100, ClassKind::Data), chain(100, ClassKind::Data));
+    assert!(equals(&a, &b).unwrap() && flatten(&a).unwrap().len() == 100);
+}
+
 #[test]
 fn a_list_within_itself_is_written_once() {
     let list = Value::list([Value::Int(1)]);

@@ -54,6 +54,11 @@ impl<'p> Machine<'p, '_> {
                 self.comprehension(element, target, iterable, test.as_deref())
             }
             ExprKind::Arithmetic(kind, op, left, right) => {
+                if *kind == Arithmetic::Int
+                    && let (Some(a), Some(b)) = (self.int_at_hand(left), self.int_at_hand(right))
+                {
+                    return arithmetic::ints(*op, a, b);
+                }
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 match (kind, &left, &right) {
                     (Arithmetic::Int, Value::Int(a), Value::Int(b)) => arithmetic::ints(*op, *a, *b),
@@ -64,6 +69,9 @@ impl<'p> Machine<'p, '_> {
             }
             ExprKind::Negate(e) => arithmetic::negate(&self.eval(e)?),
             ExprKind::Compare(op, left, right) => {
+                if let (Some(a), Some(b)) = (self.int_at_hand(left), self.int_at_hand(right)) {
+                    return value::compare(*op, &Value::Int(a), &Value::Int(b)).map(Value::Bool);
+                }
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 self.at(e.span);
                 value::compare(*op, &left, &right).map(Value::Bool)
@@ -129,6 +137,19 @@ impl<'p> Machine<'p, '_> {
                 self.construct(*class, base)
             }
             ExprKind::FString(pieces) => self.text(pieces),
+        }
+    }
+
+    /// The int in a variable or in the source, which need not be evaluated.
+    #[inline]
+    fn int_at_hand(&self, e: &'p Expr) -> Option<i64> {
+        match &e.kind {
+            ExprKind::Constant(Constant::Int(v)) => Some(*v),
+            ExprKind::Load(slot) => match self.slot(*slot) {
+                Value::Int(v) => Some(*v),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ mod statements;
 use crate::diagnostics::SourceFile;
 use crate::syntax::Span;
 use crate::tree::{ClassId, FunctionId, Program, Slot};
+use crate::types::Type;
 use crate::value::{ClassKind, Object, Shape, Value};
 use runtime::error::{Error, Origin, Result};
 use runtime::origin::{self, Kept, SourceId};
@@ -95,10 +96,15 @@ impl Program {
         self.functions.iter().position(|f| &*f.name == name).map(|i| FunctionId(i as u32))
     }
 
-    /// Calls a function. Arguments left out at the end take their defaults.
+    /// Calls a function. Arguments left out at the end take their defaults, and ints may stand for floats.
     pub fn call(&self, host: &mut Host, function: FunctionId, args: Vec<Value>) -> Result<Value> {
         let mut machine = Machine::load(self, host)?;
-        machine.stack.extend(args);
+        let wanted = self.functions.get(function.0 as usize).map_or(&[][..], |f| &f.parameters);
+        let mut types = wanted.iter().map(|p| &p.ty);
+        machine.stack.extend(args.into_iter().map(|value| match (types.next(), value) {
+            (Some(Type::Float), Value::Int(v)) => Value::Float(v as f64),
+            (_, value) => value,
+        }));
         machine.call(function, 0)
     }
 

@@ -115,7 +115,10 @@ fn gather(value: &Value, out: &mut Vec<Tensor>) -> Result<()> {
             }
         }
         Value::Dict(dict) => dict.borrow().iter().try_for_each(|(_, v)| gather(v, out))?,
-        Value::Object(object) => object.fields.borrow().iter().try_for_each(|v| gather(v, out))?,
+        Value::Object(object) => {
+            let _within = super::objects::Within::enter()?;
+            object.fields.borrow().iter().try_for_each(|v| gather(v, out))?;
+        }
         Value::Iterator(_) => {
             super::Cursor::over(value)?.collect()?.iter().try_for_each(|v| gather(v, out))?;
         }

@@ -122,6 +122,11 @@ impl Dict {
         self.entries.get_index(at).map(|(_, (key, value))| (key, value))
     }
 
+    /// The values alone; the keys hold no objects.
+    pub fn into_values(self) -> impl Iterator<Item = Value> {
+        self.entries.into_values().map(|(_, value)| value)
+    }
+
     /// Keys and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Value, &Value)> {
         self.entries.values().map(|(key, value)| (key, value))

@@ -4,6 +4,7 @@ mod convert;
 mod dict;
 mod format;
 mod lazy;
+mod objects;
 mod order;
 mod show;
 mod text;
@@ -13,9 +14,9 @@ pub use dict::{Dict, Key};
 pub(crate) use dict::{missing, whole};
 pub use format::format;
 pub use lazy::{Cursor, Lazy, Part};
+pub use objects::{ClassKind, Object, Shape};
 pub use order::{compare, contains, equals, is};
 
-use crate::tree::ClassId;
 use runtime::error::{Error, Result};
 use runtime::{Arg, DType, DeviceId, Scalar, Tensor};
 use std::cell::RefCell;
@@ -51,39 +52,6 @@ pub enum Value {
     Object(Rc<Object>),
     /// What `range`, `enumerate`, `zip`, `reversed` and a dict's methods give: something to loop over.
     Iterator(Rc<Lazy>),
-}
-
-/// What objects of one class have in common.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// The class.
-    pub class: ClassId,
-    /// Its name.
-    pub name: Arc<str>,
-    /// The attributes' names, by place.
-    pub fields: Vec<Arc<str>>,
-    /// What its objects are compared and printed by.
-    pub kind: ClassKind,
-}
-
-/// What sort of class it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClassKind {
-    /// Objects are equal only to themselves.
-    Plain,
-    /// A data class: objects with equal attributes are equal.
-    Data,
-    /// A `NamedTuple`: a tuple whose elements have names.
-    Tuple,
-}
-
-/// An object of a class of the program.
-#[derive(Debug)]
-pub struct Object {
-    /// What it shares with the others of its class.
-    pub shape: Rc<Shape>,
-    /// Its attributes by place.
-    pub fields: RefCell<Vec<Value>>,
 }
 
 impl Value {

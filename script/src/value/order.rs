@@ -1,6 +1,7 @@
 //! Equality and order as Python's: numbers by value whatever their types, sequences element by element.
 
 use super::dict::whole;
+use super::objects::Within;
 use super::{ClassKind, Object, Value};
 use crate::syntax::CompareOp;
 use runtime::error::{Error, Result};
@@ -79,6 +80,7 @@ fn objects_equal(a: &Rc<Object>, b: &Rc<Object>) -> Result<bool> {
     if Rc::ptr_eq(a, b) {
         return Ok(true);
     }
+    let _within = Within::enter()?;
     match (a.shape.kind, b.shape.kind) {
         (ClassKind::Tuple, ClassKind::Tuple) => all_equal(&a.fields.borrow(), &b.fields.borrow()),
         (ClassKind::Data, ClassKind::Data) if a.shape.class == b.shape.class => {

@@ -1,5 +1,6 @@
 //! How values read: Python's `str` and `repr`.
 
+use super::objects::DEEPEST;
 use super::{ClassKind, Lazy, Part, Value, show};
 use std::fmt::{self, Write};
 
@@ -55,7 +56,7 @@ fn repr(value: &Value, out: &mut String, within: &mut Vec<*const ()>) -> fmt::Re
          out: &mut String,
          parts: &mut dyn FnMut(&mut String, &mut Vec<*const ()>) -> fmt::Result| {
             out.push_str(open);
-            if within.contains(&address) {
+            if within.contains(&address) || within.len() >= DEEPEST {
                 out.push_str("...");
             } else {
                 within.push(address);
