@@ -43,9 +43,13 @@ struct ProgramArgs {
     /// The function to run.
     #[arg(long, default_value = "forward")]
     entry: String,
-    /// A safetensors file with a tensor for each parameter; host numbers are tensors of rank 0. Made up if left out.
+    /// A safetensors file with a tensor for each parameter (host numbers are tensors of rank 0), or a reference file with
+    /// cases of the program. Made up if left out.
     #[arg(long, value_name = "FILE")]
     args: Option<PathBuf>,
+    /// Which case of a reference file; the program's first if left out.
+    #[arg(long, value_name = "ID", requires = "args")]
+    case: Option<String>,
     /// Shapes of arguments that are made up: `x=32,64`.
     #[arg(long, value_name = "NAME=DIMS", value_parser = parse_shape)]
     shape: Vec<(String, Vec<usize>)>,
@@ -220,7 +224,7 @@ impl ProgramArgs {
 
     fn values(&self, entry: &Entry) -> runtime::Result<Generated> {
         match &self.args {
-            Some(path) => program::from_file(entry, path),
+            Some(path) => program::from_file(entry, path, self.case.as_deref()),
             None => program::generate(entry, &self.shape),
         }
     }

@@ -4,7 +4,7 @@
 //! case or its element type asks for; NaN equals NaN.
 
 use crate::execute::{self, Results, Runner};
-use crate::program::{Entry, Template, template};
+use crate::program::{Entry, Generated, Template, template};
 use flate2::read::MultiGzDecoder;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::io::{
@@ -149,6 +149,17 @@ impl File {
         File::of(safetensors::parse(bytes, &Limits::default())?)
     }
 
+    /// A file that may be one of cases, or of tensors alone.
+    pub fn read(path: &Path) -> Result<(Archive, Option<File>)> {
+        let of_file = |e: Error| malformed(format!("{}: {}", path.display(), e.message()));
+        let bytes = read_whole(path, &Limits::default())?;
+        let parse = |bytes: &[u8]| safetensors::parse(bytes, &Limits::default());
+        let archive = unpacked(&bytes).and_then(|b| parse(&b)).map_err(of_file)?;
+        let cases = archive.metadata.contains_key("cases");
+        let file = cases.then(|| File::parse(&unpacked(&bytes)?)).transpose().map_err(of_file)?;
+        Ok((archive, file))
+    }
+
     fn of(archive: Archive) -> Result<File> {
         let text = archive.metadata.get("cases").ok_or_else(|| malformed("no cases"))?;
         let list: Vec<Json> = serde_json::from_str(text).map_err(|e| malformed(format!("cases: {e}")))?;
@@ -255,6 +266,25 @@ impl File {
                 .unwrap_or_else(|| Err(Error::internal("the call is not known")))
         };
         runner(&function, &inputs, &cotangents, &wanted)
+    }
+
+    /// The arguments of a case of this program: of the one with this id, or the first.
+    pub fn arguments(&self, entry: &Entry, id: Option<&str>) -> Result<Generated> {
+        let name = Path::new(&entry.program.source.name).file_name().unwrap_or_default().to_string_lossy();
+        let mut own = self.cases.iter().filter(|c| c.program.as_deref() == Some(&*name));
+        let case = own.find(|c| id.is_none_or(|id| c.id == id)).ok_or_else(|| {
+            let which = id.map_or(String::new(), |id| format!(" '{id}'"));
+            let ids: Vec<&str> =
+                self.cases.iter().filter(|c| c.program.as_deref() == Some(&*name)).map(|c| &*c.id).collect();
+            malformed(format!("the file has no case{which} of {name}"))
+                .hint(format!("its cases of the program: {}", ids.join(", ")))
+        })?;
+        let mut names = Vec::new();
+        for value in case.args.iter().chain(case.kwargs.iter().map(|(_, v)| v)) {
+            collect_names(value, &mut names);
+        }
+        let tensors = names.iter().map(|n| self.tensor(n).cloned()).collect::<Result<_>>()?;
+        Ok(Generated { templates: self.templates(case, entry, &names)?, tensors })
     }
 
     /// The arguments of a function of a program, in the order of its parameters.

@@ -70,12 +70,24 @@ fn arguments_come_from_a_file_by_name() {
     let x = Tensor::from_slice(&[3f32, -1.0], &[2]).unwrap();
     runtime::io::safetensors::write(&path, &[("x", &x)], &Default::default()).unwrap();
     let entry = entry("signed");
-    let arguments = from_file(&entry, &path).unwrap();
+    let arguments = from_file(&entry, &path, None).unwrap();
     let out = run(&entry, &arguments, &request(&MODES[0], false)).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(out.tensors[0].1.to_f64_vec().unwrap(), [4.0, 0.0]);
-    let missing = from_file(&Entry::of(entry.program.clone(), "forward").unwrap(), &path);
+    let missing = from_file(&Entry::of(entry.program.clone(), "forward").unwrap(), &path, None);
     assert!(missing.is_err());
+}
+
+#[test]
+fn arguments_come_from_a_case_of_a_reference_file() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let entry = Entry::open(&folder.join("programs/lstm.py"), "forward").unwrap();
+    let file = folder.join("tests/reference/programs.safetensors.gz");
+    let first = from_file(&entry, &file, None).unwrap();
+    let second = from_file(&entry, &file, Some("lstm/1")).unwrap();
+    assert_ne!(first.tensors[0].shape(), second.tensors[0].shape());
+    let Err(error) = from_file(&entry, &file, Some("lstm/99")) else { panic!("there is no such case") };
+    assert!(error.to_string().contains("lstm/0"), "{error}");
 }
 
 #[test]
