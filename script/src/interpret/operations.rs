@@ -5,7 +5,7 @@ use super::Machine;
 use super::expressions::constant;
 use crate::calls::{self, Resolved};
 use crate::syntax::Span;
-use crate::tree::{Expr, ExprKind, Returns};
+use crate::tree::{Constant, Expr, ExprKind, Returns};
 use crate::types::Type;
 use crate::value::Value;
 use runtime::error::{Error, ErrorKind, Result};
@@ -19,13 +19,25 @@ enum Operand<'p> {
     /// Left out.
     Missing,
     /// In the source.
-    Constant(&'p crate::tree::Constant),
+    Constant(&'p Constant),
     /// On the stack: in a variable, or made for this call.
     Stack(usize),
     /// A constant of the module.
     Global(u32),
     /// A list of ints, gathered.
     Ints(Range<usize>),
+}
+
+/// A value in the source as an argument.
+fn literal(c: &Constant) -> Arg<'_> {
+    match c {
+        Constant::None => Arg::None,
+        Constant::Int(v) => Arg::Int(*v),
+        Constant::Float(v) => Arg::Float(*v),
+        Constant::Bool(v) => Arg::Bool(*v),
+        Constant::Str(v) => Arg::Str(v),
+        Constant::DType(v) => Arg::DType(*v),
+    }
 }
 
 /// The ints of every list among the operands, one after the other.
@@ -57,6 +69,12 @@ impl<'p> Machine<'p, '_> {
         returns: &'p Returns,
         span: Span,
     ) -> Result<Value> {
+        if *returns == Returns::Tensor {
+            self.at(span);
+            if let Some(given) = self.at_hand(args) {
+                return door::bind1(op, &given).map(Value::Tensor);
+            }
+        }
         let mut ints = Ints::new();
         let mut operands: SmallVec<[Operand<'p>; 8]> = SmallVec::new();
         for arg in args {
@@ -70,14 +88,7 @@ impl<'p> Machine<'p, '_> {
         for operand in &operands {
             let arg = match operand {
                 Operand::Missing => Some(Arg::None),
-                Operand::Constant(c) => Some(match c {
-                    crate::tree::Constant::None => Arg::None,
-                    crate::tree::Constant::Int(v) => Arg::Int(*v),
-                    crate::tree::Constant::Float(v) => Arg::Float(*v),
-                    crate::tree::Constant::Bool(v) => Arg::Bool(*v),
-                    crate::tree::Constant::Str(v) => Arg::Str(v),
-                    crate::tree::Constant::DType(v) => Arg::DType(*v),
-                }),
+                Operand::Constant(c) => Some(literal(c)),
                 Operand::Stack(at) => self.stack[*at].arg(),
                 Operand::Global(at) => self.global(*at)?.arg(),
                 Operand::Ints(range) => Some(Arg::Ints(&ints[range.clone()])),
@@ -103,6 +114,25 @@ impl<'p> Machine<'p, '_> {
                 returned(door::bind(op, &given, Origin::caller())?.into_iter(), returns)
             }
         }
+    }
+
+    /// The operands, where every one is a variable or a literal that can be passed as it lies: most calls in loops.
+    #[inline]
+    fn at_hand(&self, args: &'p [Option<Expr>]) -> Option<SmallVec<[Arg<'_>; 4]>> {
+        let last = args.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+        let mut given = SmallVec::new();
+        for arg in &args[..last] {
+            given.push(match arg.as_ref().map(|e| &e.kind) {
+                None => Arg::None,
+                Some(ExprKind::Load(slot)) => self.stack[self.base + slot.0 as usize].arg()?,
+                Some(ExprKind::Constant(c)) => literal(c),
+                Some(_) => return None,
+            });
+        }
+        while given.last().is_some_and(Arg::is_none) {
+            given.pop();
+        }
+        Some(given)
     }
 
     /// Where the operand is that an expression stands for; what is not in a variable is put on the stack.
