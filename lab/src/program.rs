@@ -3,7 +3,7 @@
 
 use crate::execute::execute;
 use crate::modes::{Mode, Staging};
-use crate::reference::File;
+use crate::reference::{self, File};
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, DeviceId, Scalar, Tensor};
 use script::interpret::Host;
@@ -252,9 +252,9 @@ fn draw(shape: &[usize], place: u64) -> Result<Tensor> {
 /// Arguments from a file's tensors by the parameters' names; a host number is a tensor of rank 0, a list of ints one of
 /// rank 1. Of a reference file those of the program's case `id`, or of its first.
 pub fn from_file(entry: &Entry, path: &Path, id: Option<&str>) -> Result<Generated> {
-    let (archive, cases) = File::read(path)?;
-    if let Some(cases) = cases {
-        return cases.arguments(entry, id);
+    let archive = reference::archive(path)?;
+    if archive.metadata.contains_key("cases") {
+        return File::of(archive)?.arguments(entry, id);
     }
     let mut generated = Generated { templates: Vec::new(), tensors: Vec::new() };
     for parameter in entry.parameters() {

@@ -136,12 +136,22 @@ fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     }
 }
 
+/// Names a file in an error.
+fn of_file(path: &Path, e: Error) -> Error {
+    malformed(format!("{}: {}", path.display(), e.message()))
+}
+
+/// The tensors of a safetensors file, packed or not.
+pub fn archive(path: &Path) -> Result<Archive> {
+    let bytes = read_whole(path, &Limits::default())?;
+    let read = unpacked(&bytes).and_then(|bytes| safetensors::parse(&bytes, &Limits::default()));
+    read.map_err(|e| of_file(path, e))
+}
+
 impl File {
     /// Reads a file.
     pub fn open(path: &Path) -> Result<File> {
-        let of_file = |e: Error| malformed(format!("{}: {}", path.display(), e.message()));
-        let bytes = read_whole(path, &Limits::default())?;
-        File::parse(&unpacked(&bytes).map_err(of_file)?).map_err(of_file)
+        File::of(archive(path)?).map_err(|e| of_file(path, e))
     }
 
     /// Reads a file's bytes.
@@ -149,18 +159,8 @@ impl File {
         File::of(safetensors::parse(bytes, &Limits::default())?)
     }
 
-    /// A file that may be one of cases, or of tensors alone.
-    pub fn read(path: &Path) -> Result<(Archive, Option<File>)> {
-        let of_file = |e: Error| malformed(format!("{}: {}", path.display(), e.message()));
-        let bytes = read_whole(path, &Limits::default())?;
-        let parse = |bytes: &[u8]| safetensors::parse(bytes, &Limits::default());
-        let archive = unpacked(&bytes).and_then(|b| parse(&b)).map_err(of_file)?;
-        let cases = archive.metadata.contains_key("cases");
-        let file = cases.then(|| File::parse(&unpacked(&bytes)?)).transpose().map_err(of_file)?;
-        Ok((archive, file))
-    }
-
-    fn of(archive: Archive) -> Result<File> {
+    /// The cases of a file whose tensors were read.
+    pub fn of(archive: Archive) -> Result<File> {
         let text = archive.metadata.get("cases").ok_or_else(|| malformed("no cases"))?;
         let list: Vec<Json> = serde_json::from_str(text).map_err(|e| malformed(format!("cases: {e}")))?;
         let cases = list.iter().map(Case::parse).collect::<Result<_>>()?;

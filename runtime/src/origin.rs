@@ -28,10 +28,27 @@ impl Place {
     const NONE: Place = Place(0);
 }
 
-/// What is known of a source: its name, which lives as long as the process since origins name it, and where lines begin.
+/// Where the lines of a text begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lines(Vec<u32>);
+
+impl Lines {
+    /// The lines of a text.
+    pub fn of(text: &str) -> Lines {
+        Lines([0].into_iter().chain(text.match_indices('\n').map(|(i, _)| i as u32 + 1)).collect())
+    }
+
+    /// The line of a byte, from 1, and the line's first byte.
+    pub fn line(&self, byte: u32) -> (usize, u32) {
+        let line = self.0.partition_point(|&start| start <= byte).max(1);
+        (line, self.0[line - 1])
+    }
+}
+
+/// What is known of a source: its name, which lives as long as the process since origins name it, and its lines.
 struct Source {
     name: &'static str,
-    starts: Vec<u32>,
+    lines: Lines,
 }
 
 static SOURCES: RwLock<Vec<Source>> = RwLock::new(Vec::new());
@@ -42,14 +59,13 @@ thread_local! {
 
 /// Registers a source text by its name. The same name with the same lines is the same source.
 pub fn register(name: &str, text: &str) -> SourceId {
-    let starts: Vec<u32> =
-        [0].into_iter().chain(text.match_indices('\n').map(|(i, _)| i as u32 + 1)).collect();
+    let lines = Lines::of(text);
     let mut sources = SOURCES.write().unwrap_or_else(PoisonError::into_inner);
-    let known = sources.iter().position(|s| s.name == name && s.starts == starts);
+    let known = sources.iter().position(|s| s.name == name && s.lines == lines);
     let place = known.unwrap_or_else(|| {
         let leaked = sources.iter().find(|s| s.name == name).map(|s| s.name);
         let name = leaked.unwrap_or_else(|| Box::leak(name.to_string().into_boxed_str()));
-        sources.push(Source { name, starts });
+        sources.push(Source { name, lines });
         sources.len() - 1
     });
     SourceId(place as u32 + 1)
@@ -104,16 +120,13 @@ impl Origin {
 
     /// Number of the line, from 1.
     pub fn line(&self) -> u32 {
-        let line = self.of_source(|s, byte| s.starts.partition_point(|&start| start <= byte) as u32);
+        let line = self.of_source(|s, byte| s.lines.line(byte).0 as u32);
         line.unwrap_or_else(|| self.location.line())
     }
 
     /// Number of the column, from 1; of a program's text in bytes.
     pub fn column(&self) -> u32 {
-        let column = self.of_source(|s, byte| {
-            let line = s.starts.partition_point(|&start| start <= byte).max(1);
-            byte - s.starts[line - 1] + 1
-        });
+        let column = self.of_source(|s, byte| byte - s.lines.line(byte).1 + 1);
         column.unwrap_or_else(|| self.location.column())
     }
 }

@@ -18,26 +18,7 @@ fn by_zero(what: &str) -> Error {
 #[cold]
 fn undefined(op: BinaryOp, a: &Value, b: &Value) -> Error {
     let (a, b) = (a.type_name(), b.type_name());
-    Error::value(format!("TypeError: unsupported operand types for {}: '{a}' and '{b}'", symbol(op)))
-}
-
-/// How an operator is written.
-pub(crate) const fn symbol(op: BinaryOp) -> &'static str {
-    match op {
-        BinaryOp::Add => "+",
-        BinaryOp::Sub => "-",
-        BinaryOp::Mul => "*",
-        BinaryOp::Div => "/",
-        BinaryOp::FloorDiv => "//",
-        BinaryOp::Mod => "%",
-        BinaryOp::Pow => "**",
-        BinaryOp::MatMul => "@",
-        BinaryOp::And => "&",
-        BinaryOp::Or => "|",
-        BinaryOp::Xor => "^",
-        BinaryOp::Shl => "<<",
-        BinaryOp::Shr => ">>",
-    }
+    Error::value(format!("TypeError: unsupported operand types for {}: '{a}' and '{b}'", op.symbol()))
 }
 
 /// The largest int up to which every int is a float.
@@ -145,7 +126,7 @@ pub(crate) fn ints(op: BinaryOp, a: i64, b: i64) -> Result<Value> {
         BinaryOp::Shr => Some(a >> b.min(63)),
         BinaryOp::MatMul => return Err(undefined(op, &Value::Int(a), &Value::Int(b))),
     };
-    value.map(Value::Int).ok_or_else(|| overflow(symbol(op)))
+    value.map(Value::Int).ok_or_else(|| overflow(op.symbol()))
 }
 
 /// Arithmetic of floats.

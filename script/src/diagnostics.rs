@@ -2,6 +2,8 @@
 
 use crate::syntax::Span;
 use ariadne::{Color, Config, Fmt, IndexType, Label, Report, ReportKind, Source};
+use runtime::origin::{self, Lines, SourceId};
+use std::sync::OnceLock;
 
 /// What kind of wrong a diagnostic is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,36 +90,35 @@ impl Diagnostic {
     }
 }
 
-/// A file's text with its name, and the lines of its bytes.
+/// A file's text with its name and its lines.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
     /// As the user named it.
     pub name: String,
     /// Its text.
     pub text: String,
-    starts: Vec<u32>,
+    lines: Lines,
+    id: OnceLock<SourceId>,
 }
 
 impl SourceFile {
     /// A file's text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> SourceFile {
         let text = text.into();
-        let starts = [0].into_iter().chain(text.match_indices('\n').map(|(i, _)| i as u32 + 1)).collect();
-        SourceFile { name: name.into(), text, starts }
+        SourceFile { name: name.into(), lines: Lines::of(&text), text, id: OnceLock::new() }
     }
 
     /// Line and column (both from 1, the column in characters) of a byte.
     pub fn place(&self, byte: u32) -> (usize, usize) {
-        let line = self.starts.partition_point(|&start| start <= byte).max(1);
-        let start = self.starts[line - 1] as usize;
+        let (line, start) = self.lines.line(byte);
         let end = (byte as usize).min(self.text.len());
-        let column = self.text.get(start..end).map_or(1, |t| t.chars().count() + 1);
+        let column = self.text.get(start as usize..end).map_or(1, |t| t.chars().count() + 1);
         (line, column)
     }
 
-    /// `file.py:12`.
-    pub fn line(&self, span: Span) -> String {
-        format!("{}:{}", self.name, self.place(span.start).0)
+    /// What origins know it by; it is registered when it is first asked for.
+    pub fn id(&self) -> SourceId {
+        *self.id.get_or_init(|| origin::register(&self.name, &self.text))
     }
 }
 

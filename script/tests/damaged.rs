@@ -1,19 +1,11 @@
 //! Damaged programs through the whole front end: words of the shipped programs are exchanged, so that many still parse and
 //! the checker meets what no one would write. It ends, does not panic, and every place lies within the text.
 
+mod random;
+
+use random::Random;
 use script::load::load;
 use std::path::Path;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-}
 
 /// Words, numbers and operators with what is between them.
 fn pieces(text: &str) -> Vec<&str> {

@@ -1,5 +1,8 @@
 //! Damaged programs: the parser ends, does not panic, and every place lies within the text.
 
+mod random;
+
+use random::Random;
 use script::diagnostics::{SourceFile, render};
 use script::parse::parse;
 use script::syntax::*;
@@ -10,20 +13,10 @@ const PROGRAMS: [&str; 3] = [
     include_str!("programs/beyond.py"),
 ];
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-
-    fn range(&mut self, text: &[u8]) -> (usize, usize) {
-        let start = self.below(text.len());
-        (start, (start + 1 + self.below(8)).min(text.len()))
-    }
+/// A few bytes of a text.
+fn range(random: &mut Random, text: &[u8]) -> (usize, usize) {
+    let start = random.below(text.len());
+    (start, (start + 1 + random.below(8)).min(text.len()))
 }
 
 /// Bytes that mean most to a lexer.
@@ -44,7 +37,7 @@ fn mutate(text: &str, random: &mut Random) -> String {
         if bytes.is_empty() {
             break;
         }
-        let (start, end) = random.range(&bytes);
+        let (start, end) = range(random, &bytes);
         match random.below(9) {
             0 => {
                 bytes.drain(start..end);

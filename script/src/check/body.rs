@@ -71,7 +71,7 @@ impl<'c, 'm> Body<'c, 'm> {
                 Some(p) => (p.name.text.clone(), p.name.span),
                 None => ("self".into(), syntax.name.span),
             };
-            let slot = body.slot(&name, ty.clone(), span);
+            let slot = body.slot(&name, ty.clone());
             body.names.insert(name, Variable { slot, block: 0, made: span });
             body.state.set(slot, ty.clone());
         }
@@ -115,14 +115,14 @@ impl<'c, 'm> Body<'c, 'm> {
         }
     }
 
-    fn slot(&mut self, name: &str, ty: Type, _made: Span) -> Slot {
+    fn slot(&mut self, name: &str, ty: Type) -> Slot {
         self.slots.push(Local { name: name.into(), ty });
         Slot(self.slots.len() as u32 - 1)
     }
 
     /// A variable without a name.
-    pub(super) fn temporary(&mut self, ty: Type, span: Span) -> Slot {
-        let slot = self.slot("", ty.clone(), span);
+    pub(super) fn temporary(&mut self, ty: Type) -> Slot {
+        let slot = self.slot("", ty.clone());
         self.state.set(slot, ty);
         slot
     }
@@ -176,7 +176,7 @@ impl<'c, 'm> Body<'c, 'm> {
             }
         }
         let declared = annotation.unwrap_or_else(|| ty.clone());
-        let slot = self.slot(name, declared, span);
+        let slot = self.slot(name, declared);
         self.names.insert(name.clone(), Variable { slot, block: self.block, made: span });
         self.state.set(slot, ty);
         slot

@@ -27,25 +27,6 @@ fn function(op: BinaryOp) -> &'static str {
     }
 }
 
-/// How an operator is written.
-pub(super) fn sign(op: BinaryOp) -> &'static str {
-    match op {
-        BinaryOp::Add => "+",
-        BinaryOp::Sub => "-",
-        BinaryOp::Mul => "*",
-        BinaryOp::Div => "/",
-        BinaryOp::FloorDiv => "//",
-        BinaryOp::Mod => "%",
-        BinaryOp::Pow => "**",
-        BinaryOp::MatMul => "@",
-        BinaryOp::And => "&",
-        BinaryOp::Or => "|",
-        BinaryOp::Xor => "^",
-        BinaryOp::Shl => "<<",
-        BinaryOp::Shr => ">>",
-    }
-}
-
 fn compare_function(op: CompareOp) -> Option<&'static str> {
     Some(match op {
         CompareOp::Eq => "torch.eq",
@@ -152,7 +133,7 @@ impl Body<'_, '_> {
     }
 
     fn no_operator(&mut self, op: BinaryOp, l: &Type, r: &Type, span: Span) -> Expr {
-        let d = Diagnostic::new(Kind::Type, span, format!("'{}' of {l} and {r}", sign(op)));
+        let d = Diagnostic::new(Kind::Type, span, format!("'{}' of {l} and {r}", op.symbol()));
         self.c.report(match (l, r) {
             (Type::Str, _) | (_, Type::Str) if op == BinaryOp::Add => {
                 d.hint("write an f-string: f\"{a}{b}\"")
@@ -218,7 +199,7 @@ impl Body<'_, '_> {
             let (right, next) = match i + 1 < rest.len() {
                 true => {
                     let (ty, at) = (right.ty.clone(), right.span);
-                    let slot = self.temporary(ty.clone(), at);
+                    let slot = self.temporary(ty.clone());
                     let kept = made(ExprKind::Keep { slot, value: Box::new(right) }, ty.clone(), at);
                     (kept, Some(made(ExprKind::Load(slot), ty, at)))
                 }

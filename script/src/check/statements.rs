@@ -207,7 +207,7 @@ impl Body<'_, '_> {
             // `a = b = value`: the value is computed once.
             let value = self.expr(value);
             let ty = settled(&value.ty);
-            let (slot, at) = (self.temporary(ty.clone(), span), value.span);
+            let (slot, at) = (self.temporary(ty.clone()), value.span);
             out.push(Stmt { kind: StmtKind::Assign { target: Target::Slot(slot), value }, span });
             for target in targets {
                 let target = self.target(target, &ty, None);
@@ -258,7 +258,7 @@ impl Body<'_, '_> {
 
     /// What an assignment of a value of type `ty` writes to.
     pub(super) fn target(&mut self, target: &syntax::Expr, ty: &Type, annotation: Option<&Type>) -> Target {
-        let nowhere = |b: &mut Self| Target::Slot(b.temporary(Type::Unknown, target.span));
+        let nowhere = |b: &mut Self| Target::Slot(b.temporary(Type::Unknown));
         match &target.kind {
             E::Name(name) => Target::Slot(self.assign(name, target.span, ty, annotation.cloned())),
             E::Tuple(parts) | E::List(parts) => self.unpack(target, parts, ty),

@@ -149,7 +149,7 @@ impl<'p, 'h> Machine<'p, 'h> {
         let fresh = known.is_none();
         let loaded = known.unwrap_or_else(|| Loaded {
             source: program.source.clone(),
-            place: origin::register(&program.source.name, &program.source.text),
+            place: program.source.id(),
             globals: Rc::default(),
             shapes: shapes(program),
         });
