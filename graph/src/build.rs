@@ -290,7 +290,13 @@ pub fn infer_args<'a>(graph: &Graph, operands: &'a [Operand]) -> Result<Option<S
         args.push(match operand {
             Operand::Value(v) => match graph.ty(*v) {
                 Type::Tensor(t) => InferArg::Tensor(t.clone()),
-                Type::Int | Type::Float | Type::Bool | Type::Str | Type::List(_) | Type::Optional(_) => {
+                Type::AnyTensor
+                | Type::Int
+                | Type::Float
+                | Type::Bool
+                | Type::Str
+                | Type::List(_)
+                | Type::Optional(_) => {
                     return Ok(None);
                 }
                 Type::None => InferArg::Host(Arg::None),

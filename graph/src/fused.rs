@@ -47,7 +47,12 @@ pub fn can_join(graph: &Graph, node: &Node) -> bool {
             Lower::View(_, None) | Lower::Steps(_) => false,
         },
         NodeKind::Constant(tensor) => tensor.rank() == 0 && tensor.storage().is_ok(),
-        NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::HostOp(_) => false,
+        NodeKind::Fused
+        | NodeKind::If
+        | NodeKind::While
+        | NodeKind::Call(_)
+        | NodeKind::HostOp(_)
+        | NodeKind::Host(_) => false,
     }
 }
 

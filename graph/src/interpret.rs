@@ -2,7 +2,7 @@
 //! graph becomes part of another trace or tape.
 
 use crate::host::Item;
-use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, Operand, ValueId};
+use crate::ir::{BlockId, Graph, HostCall, Node, NodeId, NodeKind, Operand, ValueId};
 use kernels::Scalar;
 use runtime::door::{self, Observe};
 use runtime::error::{Error, Origin, Result};
@@ -142,6 +142,7 @@ impl Machine<'_> {
                 let inputs = self.items(node)?;
                 Ok(vec![(op.run)(&inputs).map_err(|e| e.in_op(op.name))?])
             }
+            NodeKind::Host(call) => Err(foreign(call.as_ref())),
         }
     }
 
@@ -164,6 +165,11 @@ impl Machine<'_> {
         let operands = Operands::of(&node.operands, |v| self.get(v).cloned())?;
         Ok(door::bind(op, &operands.args(), origin(node))?.into_iter().map(Item::Tensor).collect())
     }
+}
+
+/// The error of a call that only the host of its program can make.
+pub(crate) fn foreign(call: &dyn HostCall) -> Error {
+    Error::value(format!("only the host of a program can make the call {}", call.name()))
 }
 
 fn origin(node: &Node) -> Origin {

@@ -6,8 +6,11 @@
 //! cheap, `Copy`, meaningless in another graph. Nodes are added by `build` alone; a pass reads one graph and builds the
 //! next, so arenas keep what a pass dropped only until then.
 //!
-//! Scopes: the blocks of `If` and `While` may use every value that is defined before their node; the block of `Fused` is
-//! closed and uses its own parameters only, since it becomes one kernel.
+//! Where a program of the script language is lowered whole, its containers, objects and prints are `Host` nodes, which say
+//! how they may be moved; a block's order is then the program's order for those that have an effect.
+//!
+//! Scopes: the blocks of `If`, `While` and `Host` may use every value that is defined before their node; the block of
+//! `Fused` is closed and uses its own parameters only, since it becomes one kernel.
 
 use crate::host::HostOp;
 use kernels::DType;
@@ -37,6 +40,8 @@ pub struct BlockId(pub u32);
 pub enum Type {
     /// A tensor.
     Tensor(TensorType),
+    /// A tensor of which nothing is known before the graph runs.
+    AnyTensor,
     /// A host integer.
     Int,
     /// A host float.
@@ -64,7 +69,8 @@ impl Type {
     pub fn tensor(&self) -> Option<&TensorType> {
         match self {
             Type::Tensor(t) => Some(t),
-            Type::Int
+            Type::AnyTensor
+            | Type::Int
             | Type::Float
             | Type::Bool
             | Type::Str
@@ -77,9 +83,14 @@ impl Type {
         }
     }
 
-    /// Whether a value of this type fits where `wanted` is asked for: equal, or `none` or the inner type of an optional.
+    /// Whether a value of this type fits where `wanted` is asked for: equal, or `none` or the inner type of an optional, or
+    /// a tensor where any tensor will do.
     pub fn fits(&self, wanted: &Type) -> bool {
-        self == wanted || matches!(wanted, Type::Optional(inner) if *self == Type::None || self.fits(inner))
+        match (self, wanted) {
+            (Type::Tensor(_), Type::AnyTensor) => true,
+            (_, Type::Optional(inner)) => self == wanted || *self == Type::None || self.fits(inner),
+            _ => self == wanted,
+        }
     }
 }
 
@@ -90,10 +101,11 @@ impl From<TensorType> for Type {
 }
 
 impl fmt::Display for Type {
-    /// `f32[64,512]`, `int`, `list<int>`, `tuple<int, f32[]>`, `dict<str, int>`, `optional<int>`, `object<Net>`, `none`.
+    /// `f32[64,512]`, `tensor`, `int`, `list<int>`, `tuple<int, f32[]>`, `dict<str, int>`, `optional<int>`, `object<Net>`, `none`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Type::Tensor(t) => t.fmt(f),
+            Type::AnyTensor => f.write_str("tensor"),
             Type::Int => f.write_str("int"),
             Type::Float => f.write_str("float"),
             Type::Bool => f.write_str("bool"),
@@ -145,6 +157,28 @@ impl Operand {
     }
 }
 
+/// How a call of the host may be moved.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum HostEffect {
+    /// It depends on its operands alone and changes nothing: it may be moved, merged and left out.
+    None,
+    /// It reads what others may change: it may be left out, and keeps its place among those that change something.
+    Reads,
+    /// It changes something or may end the program: it stays, in its place.
+    Ordered,
+}
+
+/// A call that only the host of a program can make: work on its containers and objects, and calls of tensor functions
+/// before types are known. Graphs that hold any are run by that host; here they are printed, verified and rewritten.
+pub trait HostCall: Send + Sync {
+    /// Its name in the text form, which says all that it does: equal names are equal calls.
+    fn name(&self) -> &str;
+    /// How it may be moved.
+    fn effect(&self) -> HostEffect;
+    /// It, for the host that knows what it is.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
 /// What a node does.
 #[derive(Clone)]
 pub enum NodeKind {
@@ -162,6 +196,8 @@ pub enum NodeKind {
     Call(Arc<dyn Callable>),
     /// Construction of and access to host containers, host arithmetic.
     HostOp(&'static HostOp),
+    /// What the host of a program does. It may have one block of its own, a part of the program that it runs as one.
+    Host(Arc<dyn HostCall>),
 }
 
 impl NodeKind {
@@ -175,6 +211,7 @@ impl NodeKind {
             NodeKind::While => "while",
             NodeKind::Call(_) => "call",
             NodeKind::HostOp(op) => op.name,
+            NodeKind::Host(_) => "host",
         }
     }
 }
@@ -194,7 +231,7 @@ pub struct Node {
     pub operands: Vec<Operand>,
     /// What it defines.
     pub outputs: Vec<ValueId>,
-    /// Nested blocks of `Fused`, `If` and `While`.
+    /// Nested blocks of `Fused`, `If` and `While`, and of a `Host` call that has one.
     pub blocks: Vec<BlockId>,
     /// The line of source that asked for it.
     pub origin: Option<Origin>,
@@ -215,7 +252,8 @@ impl Node {
             | NodeKind::If
             | NodeKind::While
             | NodeKind::Call(_)
-            | NodeKind::HostOp(_) => None,
+            | NodeKind::HostOp(_)
+            | NodeKind::Host(_) => None,
         }
     }
 

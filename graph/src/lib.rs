@@ -37,7 +37,10 @@ pub use exec::{Bound, Executable};
 pub use function::{
     Argument, BoundFunction, CompiledFunction, Function, TraceOptions, TracedFunction, function, trace,
 };
-pub use ir::{Block, BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId, ValueInfo};
+pub use ir::{
+    Block, BlockId, Graph, HostCall, HostEffect, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId,
+    ValueInfo,
+};
 pub use options::{Memory, Options, PassSelection};
 pub use parse::parse;
 pub use passes::{PassLog, optimize};

@@ -5,7 +5,7 @@
 
 use crate::build::Builder;
 use crate::host;
-use crate::ir::{BlockId, Graph, InputRole, NodeKind, Operand, Type, ValueId};
+use crate::ir::{BlockId, Graph, HostCall, InputRole, NodeKind, Operand, Type, ValueId};
 use crate::lex::{Placed, Token, error_at, lex};
 use crate::schema::{OperandKind, schema};
 use kernels::{DType, Element, Scalar};
@@ -25,6 +25,8 @@ pub struct Environment {
     pub constants: BTreeMap<String, Tensor>,
     /// Callables of `call` nodes.
     pub callables: BTreeMap<String, Arc<dyn Callable>>,
+    /// Calls of `host` nodes.
+    pub hosts: BTreeMap<String, Arc<dyn HostCall>>,
 }
 
 /// Reads a graph whose text refers to nothing outside.
@@ -203,6 +205,10 @@ impl Parser<'_> {
                 let (callable, operands) = self.call()?;
                 (NodeKind::Call(callable), operands, 0)
             }
+            "host" => {
+                let (call, operands) = self.host_call()?;
+                (NodeKind::Host(call), operands, self.is('{') as usize)
+            }
             name => match (table::find(name), host::find(name)) {
                 (Some(op), _) => (NodeKind::Op(op), self.op_operands(op)?, 0),
                 (None, Some(op)) => (NodeKind::HostOp(op), self.plain_operands()?, 0),
@@ -252,6 +258,21 @@ impl Parser<'_> {
             operands.push(Operand::Value(self.used()?));
         }
         Ok((callable, operands))
+    }
+
+    fn host_call(&mut self) -> Result<(Arc<dyn HostCall>, Vec<Operand>)> {
+        self.punct('(')?;
+        let Token::Text(name) = self.take() else {
+            return Err(self.unexpected("the call's name in quotes"));
+        };
+        let call = self.environment.hosts.get(&name).cloned();
+        let call = call.ok_or_else(|| self.error(&format!("there is no call of the host {name:?}")))?;
+        let mut operands = Vec::new();
+        while !self.eat(')') {
+            self.punct(',')?;
+            operands.push(self.operand(OperandKind::Tensor)?);
+        }
+        Ok((call, operands))
     }
 
     fn plain_operands(&mut self) -> Result<Vec<Operand>> {
@@ -374,6 +395,7 @@ impl Parser<'_> {
             return Ok(Type::Tensor(TensorType { dtype, shape }));
         }
         Ok(match word.as_str() {
+            "tensor" => Type::AnyTensor,
             "int" => Type::Int,
             "float" => Type::Float,
             "bool" => Type::Bool,

@@ -99,7 +99,7 @@ fn node_label(graph: &Graph, id: NodeId) -> (String, Look) {
         }
         NodeKind::Constant(tensor) => (format!("{}", tensor.tensor_type()), Look::Constant),
         NodeKind::Fused => (fused::label(graph, node.blocks[0]).to_string(), Look::Kernel),
-        NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::HostOp(_) => {
+        NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::HostOp(_) | NodeKind::Host(_) => {
             (node.kind.word().to_string(), Look::Control)
         }
     }

@@ -222,6 +222,11 @@ impl Printer<'_> {
                 let name = format!("{:?}", callable.name());
                 if operands.is_empty() { name } else { format!("{name}, {operands}") }
             }
+            NodeKind::Host(call) => {
+                let operands = self.operands(node);
+                let name = format!("{:?}", call.name());
+                if operands.is_empty() { name } else { format!("{name}, {operands}") }
+            }
             NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::HostOp(_) => self.operands(node),
         };
         self.push(&format!("{}({operands})", node.kind.word()));

@@ -77,6 +77,7 @@ fn kinds(a: &NodeKind, b: &NodeKind) -> bool {
         (NodeKind::Constant(x), NodeKind::Constant(y)) => constants(x, y),
         (NodeKind::Call(x), NodeKind::Call(y)) => Arc::ptr_eq(x, y),
         (NodeKind::HostOp(x), NodeKind::HostOp(y)) => std::ptr::eq(*x, *y),
+        (NodeKind::Host(x), NodeKind::Host(y)) => x.name() == y.name(),
         (NodeKind::Fused, NodeKind::Fused)
         | (NodeKind::If, NodeKind::If)
         | (NodeKind::While, NodeKind::While) => true,
@@ -87,7 +88,8 @@ fn kinds(a: &NodeKind, b: &NodeKind) -> bool {
             | NodeKind::If
             | NodeKind::While
             | NodeKind::Call(_)
-            | NodeKind::HostOp(_),
+            | NodeKind::HostOp(_)
+            | NodeKind::Host(_),
             _,
         ) => false,
     }

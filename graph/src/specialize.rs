@@ -66,6 +66,10 @@ fn again(graph: &Graph, id: NodeId, builder: &mut Builder, map: &mut ValueMap) -
             let node = builder.node(kind, operands, Vec::new(), &outputs, origin);
             builder.outputs(node).to_vec()
         }
+        NodeKind::Host(_) => {
+            builder.copy_with(graph, id, operands, map)?;
+            return Ok(());
+        }
         NodeKind::Fused | NodeKind::If | NodeKind::While => {
             let carried = if matches!(node.kind, NodeKind::If) { Vec::new() } else { reads(builder) };
             let mut blocks = Vec::new();

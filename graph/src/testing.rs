@@ -215,7 +215,7 @@ fn run_node(graph: &Graph, node: &Node, values: &mut HashMap<ValueId, Tensor>) -
             }
             Ok(carried)
         }
-        NodeKind::HostOp(_) => Ok(reads),
+        NodeKind::HostOp(_) | NodeKind::Host(_) => Ok(reads),
         NodeKind::Call(callable) => Ok(callable.run(&reads)?.into_vec()),
     }
 }

@@ -136,10 +136,12 @@ impl Check<'_> {
                 self.outputs_are(node, &types.into_iter().map(Type::Tensor).collect::<Vec<_>>())?;
             }
             NodeKind::Fused | NodeKind::If | NodeKind::While => self.nested(node)?,
+            NodeKind::Host(_) => self.host(node)?,
         }
         let wanted = match node.kind {
             NodeKind::Fused => 1,
             NodeKind::If | NodeKind::While => 2,
+            NodeKind::Host(_) => node.blocks.len().min(1),
             NodeKind::Op(_) | NodeKind::Constant(_) | NodeKind::Call(_) | NodeKind::HostOp(_) => 0,
         };
         if node.blocks.len() != wanted {
@@ -159,7 +161,7 @@ impl Check<'_> {
             let fits = match (node.operands.get(i), parameter.kind) {
                 (None, _) => parameter.default.is_some() || parameter.optional,
                 (Some(Operand::Value(v)), kind) => match (self.graph.ty(*v), kind) {
-                    (Type::Tensor(_), kind) => kind == OperandKind::Tensor,
+                    (Type::Tensor(_) | Type::AnyTensor, kind) => kind == OperandKind::Tensor,
                     (Type::Tuple(_) | Type::Dict(..) | Type::Object(_), _) => false,
                     (
                         Type::Int | Type::Float | Type::Bool | Type::Str | Type::Optional(_) | Type::None,
@@ -278,6 +280,20 @@ impl Check<'_> {
         }
         if matches!(node.kind, NodeKind::While) && carried != outputs {
             return Err(self.at(node, "the outputs must have the types of the carried values".to_string()));
+        }
+        Ok(())
+    }
+
+    /// What a call of the host takes and gives is the host's to know. A block of its own gives its outputs.
+    fn host(&mut self, node: &Node) -> Result<()> {
+        let outer = self.scope.clone();
+        for &block in &node.blocks {
+            self.block(block)?;
+            self.scope.clone_from(&outer);
+            let results = self.types(&self.graph.block(block).results);
+            if !self.graph.block(block).params.is_empty() || results != self.types(&node.outputs) {
+                return Err(self.at(node, "the block does not give what the node promises".to_string()));
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{differentiable, here};
 use crate::host::Item;
-use crate::interpret::Operands;
+use crate::interpret::{self, Operands};
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, ValueId};
 use crate::trace::{Tracer, cond};
 use runtime::callable::Callable;
@@ -184,6 +184,7 @@ impl<'a> Replay<'a> {
                 }
                 self.copy_loop(node, origin)
             }
+            NodeKind::Host(call) => Err(interpret::foreign(call.as_ref()).at(origin)),
             NodeKind::HostOp(op) => {
                 let mut inputs = Vec::new();
                 for operand in &node.operands {

@@ -56,7 +56,12 @@ impl Visitor for Algebra {
                 }
             }
             NodeKind::Op(_) | NodeKind::Constant(_) => {}
-            NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::HostOp(_) => {
+            NodeKind::Fused
+            | NodeKind::If
+            | NodeKind::While
+            | NodeKind::Call(_)
+            | NodeKind::HostOp(_)
+            | NodeKind::Host(_) => {
                 return Ok(Outcome::Keep);
             }
         }

@@ -5,7 +5,7 @@
 //! a new value. Two results of the graph stay two tensors, since the caller may write into one of them.
 
 use super::Record;
-use crate::ir::{Graph, NodeId, NodeKind, Operand, ValueId};
+use crate::ir::{Graph, HostEffect, NodeId, NodeKind, Operand, ValueId};
 use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite, view_base};
 use kernels::DType;
 use runtime::error::Result;
@@ -28,6 +28,7 @@ pub(super) fn run(graph: &Graph, record: &mut Record) -> Result<Graph> {
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Node(usize, Vec<Operand>),
+    Host(String, Vec<Operand>),
     Constant(DType, Vec<usize>, Vec<u8>),
     Tensor(u64),
 }
@@ -53,7 +54,12 @@ impl Visitor for Cse {
             },
             NodeKind::HostOp(op) => Key::Node(std::ptr::from_ref(*op).addr(), operands()?),
             NodeKind::Constant(tensor) => constant_key(tensor)?,
-            NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) => return Ok(Outcome::Keep),
+            NodeKind::Host(call) if call.effect() == HostEffect::None && node.blocks.is_empty() => {
+                Key::Host(call.name().to_string(), operands()?)
+            }
+            NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::Host(_) => {
+                return Ok(Outcome::Keep);
+            }
         };
         let leaves = node.outputs.iter().any(|v| self.leaving.contains(v));
         if let Some(known) = self.scopes.iter().rev().find_map(|s| s.get(&key)) {

@@ -2,7 +2,7 @@
 //! effects, and writes.
 
 use super::Record;
-use crate::ir::{BlockId, Graph, NodeId, NodeKind};
+use crate::ir::{BlockId, Graph, HostEffect, NodeId, NodeKind};
 use crate::rewrite::{Outcome, Rewrite, Visitor, rewrite};
 use runtime::error::Result;
 use runtime::table::Effect;
@@ -47,6 +47,10 @@ fn acts(graph: &Graph, id: NodeId) -> bool {
         NodeKind::Op(op) => op.effect == Effect::Write,
         NodeKind::If | NodeKind::While => {
             node.blocks.iter().flat_map(|&b| &graph.block(b).nodes).any(|&inner| acts(graph, inner))
+        }
+        NodeKind::Host(call) => {
+            call.effect() == HostEffect::Ordered
+                || node.blocks.iter().flat_map(|&b| &graph.block(b).nodes).any(|&inner| acts(graph, inner))
         }
         NodeKind::Constant(_) | NodeKind::Fused | NodeKind::HostOp(_) => false,
     }

@@ -180,6 +180,7 @@ impl Emitter<'_> {
             NodeKind::Call(callable) => self.call(node, callable),
             NodeKind::HostOp(op) if op.name == "host.truth_of" => self.truth(node),
             NodeKind::HostOp(op) => Err(not_planned(format!("{} runs on the host", op.name))),
+            NodeKind::Host(call) => Err(not_planned(format!("{} runs on the host", call.name()))),
         };
         outcome.map_err(|e| match node.origin {
             Some(origin) => e.at(origin),

@@ -75,7 +75,12 @@ fn match_reader(
             let outer = block.params.iter().copied().zip(node.reads()).collect();
             (block.nodes.clone(), outer)
         }
-        NodeKind::Constant(_) | NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::HostOp(_) => {
+        NodeKind::Constant(_)
+        | NodeKind::If
+        | NodeKind::While
+        | NodeKind::Call(_)
+        | NodeKind::HostOp(_)
+        | NodeKind::Host(_) => {
             return None;
         }
     };

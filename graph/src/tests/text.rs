@@ -1,9 +1,12 @@
 //! The text form: what is written is read back as an equal graph, and what is wrong is named by line and column.
 
 use super::random::random_graph;
+use crate::ir::{HostCall, HostEffect};
 use crate::parse::{Environment, parse, parse_with};
 use crate::print::{canonical, print};
 use crate::verify::verify;
+use crate::{Options, optimize};
+use std::sync::Arc;
 
 const STEP: &str = r#"graph step(%x: f32[64,784], state %w: f32[784,10], captured %0: f32[]) {
   %1: f32[64,10] = matmul(%x, %w)
@@ -139,4 +142,55 @@ fn errors_name_the_place() {
         assert_eq!(error.kind(), runtime::ErrorKind::Parse);
         assert!(error.message().starts_with(place) && error.message().contains(what), "{text}\n{error}");
     }
+}
+
+struct Named(&'static str, HostEffect);
+
+impl HostCall for Named {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn effect(&self) -> HostEffect {
+        self.1
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+#[test]
+fn calls_of_a_host_are_written_read_kept_and_merged_by_their_effect() {
+    let text = r#"graph host(%x: tensor, %l: list<tensor>) {
+  %0: tensor = host("torch.exp", %x)
+  %1: tensor = host("torch.exp", %x)
+  %2: int = host("len", %l)
+  %3: int = host("len", %l)
+  host("list.append", %l, %0)
+  %4: tensor = host("region")
+  { ()
+    %5: tensor = host("torch.add", %0, %1)
+    yield %5
+  }
+  return %4, %2
+}
+"#;
+    let calls = [
+        Named("torch.exp", HostEffect::None),
+        Named("torch.add", HostEffect::None),
+        Named("region", HostEffect::None),
+        Named("len", HostEffect::Reads),
+        Named("list.append", HostEffect::Ordered),
+    ];
+    let hosts = calls.into_iter().map(|c| (c.0.to_string(), Arc::new(c) as Arc<dyn HostCall>)).collect();
+    let environment = Environment { hosts, ..Environment::default() };
+    let graph = parse_with(text, &environment).unwrap();
+    verify(&graph).unwrap();
+    assert_eq!(print(&graph).text, text);
+    let (optimized, _) = optimize(graph, &Options::default()).unwrap();
+    let found = print(&optimized).text;
+    assert_eq!(found.matches("torch.exp").count(), 1, "{found}");
+    assert_eq!(found.matches("len").count(), 1, "{found}");
+    assert_eq!(found.matches("list.append").count(), 1, "{found}");
 }
