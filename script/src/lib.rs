@@ -9,6 +9,7 @@ pub mod builtins;
 pub mod calls;
 pub mod check;
 pub mod diagnostics;
+pub mod exits;
 pub mod interpret;
 mod lex;
 pub mod load;

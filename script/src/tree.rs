@@ -44,7 +44,7 @@ pub struct Global {
 }
 
 /// A function or method.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Function {
     /// `forward`, `Cell.step`.
     pub name: Arc<str>,
@@ -61,7 +61,7 @@ pub struct Function {
 }
 
 /// A parameter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parameter {
     /// Its name.
     pub name: Arc<str>,
@@ -72,7 +72,7 @@ pub struct Parameter {
 }
 
 /// A local variable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Local {
     /// Its name.
     pub name: Arc<str>,
@@ -98,7 +98,7 @@ pub struct Class {
 }
 
 /// A statement.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stmt {
     /// What it does.
     pub kind: StmtKind,
@@ -107,7 +107,7 @@ pub struct Stmt {
 }
 
 /// What a statement does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the lines of the variants show their fields")]
 pub enum StmtKind {
     /// An expression for its effect.
@@ -139,7 +139,7 @@ pub enum StmtKind {
 }
 
 /// What an assignment writes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the lines of the variants show their fields")]
 pub enum Target {
     /// A local variable.
@@ -157,7 +157,7 @@ pub enum Target {
 }
 
 /// An expression.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
@@ -196,7 +196,7 @@ pub enum Arithmetic {
 }
 
 /// What an expression is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the lines of the variants show their fields")]
 pub enum ExprKind {
     /// A value in the source.
@@ -265,7 +265,7 @@ pub enum Returns {
 }
 
 /// A part of an f-string.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Piece {
     /// Text.
     Text(Arc<str>),
@@ -297,7 +297,7 @@ pub enum Conversion {
 }
 
 /// A part of an index of a tensor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the lines of the variants show their fields")]
 pub enum IndexPart {
     /// An int.
