@@ -120,9 +120,11 @@ pub(crate) fn accumulate(before: Option<Tensor>, gradient: Tensor, create_graph:
             Ok(before)
         }
         None => {
-            let alone = gradient.handles() == 1
-                && gradient.is_contiguous()
-                && gradient.storage().is_ok_and(|s| s.handles() == 1);
+            let unseen = match gradient.pending() {
+                Some(pending) => pending.handles() == 1,
+                None => gradient.storage().is_ok_and(|s| s.handles() == 1),
+            };
+            let alone = unseen && gradient.handles() == 1 && gradient.is_contiguous();
             if create_graph || alone || gradient.traced().is_some() { Ok(gradient) } else { gradient.copy() }
         }
     }

@@ -47,6 +47,9 @@ impl SavedTensor {
             Payload::Storage(storage) => {
                 Tensor::from_storage(storage.clone(), self.dtype, self.layout.clone())
             }
+            Payload::Pending(pending) => {
+                Tensor::from_pending(pending.clone(), self.dtype, self.layout.clone(), self.device)
+            }
             Payload::Traced(traced) => {
                 Tensor::from_traced(traced.clone(), self.dtype, &self.layout.shape, self.device)
             }
@@ -61,12 +64,12 @@ impl SavedTensor {
 
     /// The version that its memory has now, if it is not the one that was kept.
     pub(crate) fn overwritten(&self) -> Option<(u32, u32)> {
-        match &self.payload {
-            Payload::Storage(storage) if storage.version() != self.version => {
-                Some((self.version, storage.version()))
-            }
-            Payload::Storage(_) | Payload::Traced(_) => None,
-        }
+        let now = match &self.payload {
+            Payload::Storage(storage) => storage.version(),
+            Payload::Pending(pending) => pending.version(),
+            Payload::Traced(_) => return None,
+        };
+        (now != self.version).then_some((self.version, now))
     }
 
     /// The error of reading it after an in-place write.

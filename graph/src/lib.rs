@@ -7,6 +7,7 @@
 //! `passes` make the next graph out of a graph; `plan` turns the last one into launches on buffers; `exec` runs plans.
 
 pub mod build;
+mod defer;
 pub mod exec;
 pub mod function;
 pub mod fused;
@@ -14,6 +15,7 @@ pub mod grad;
 pub mod host;
 pub mod interpret;
 pub mod ir;
+pub mod lazy;
 mod lex;
 pub mod options;
 pub mod parse;

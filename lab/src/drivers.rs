@@ -1,5 +1,6 @@
 //! One program in one mode: the same functions over tensors, driven the way the mode's system would drive them.
 
+use crate::lazy::Deferred;
 use crate::modes::{Mode, Staging};
 use eager::{Autograd as _, GradOptions, GradientTape, no_grad};
 use graph::{Argument, BoundFunction, Function, Options, TraceOptions, TracedFunction};
@@ -59,16 +60,18 @@ pub trait Driver {
 
 /// The task in a mode on a device. Parameters are copied, so that every mode trains its own.
 pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Box<dyn Driver>> {
+    if mode.staging == Staging::Lazy {
+        let eager = Mode { staging: Staging::Autograd, ..*mode };
+        return Ok(Box::new(Deferred::new(mode.options(exact), make(&eager, task, device, exact)?)));
+    }
     let place = |t: &Tensor| if t.device() == device { t.copy() } else { t.to_device(device) };
     Ok(match (mode.staging, task) {
-        (Staging::Autograd | Staging::Tape, Task::Forward(f)) => Box::new(EagerForward(f)),
-        (Staging::Autograd, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(f))),
+        (Staging::Autograd | Staging::Tape | Staging::Lazy, Task::Forward(f)) => Box::new(EagerForward(f)),
+        (Staging::Autograd | Staging::Lazy, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(f))),
         (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
-        (Staging::Autograd, Task::Train { loss, parameters, rate }) => Box::new(Autograd::new(
-            Box::new(loss),
-            parameters.iter().map(place).collect::<Result<_>>()?,
-            rate,
-        )?),
+        (Staging::Autograd | Staging::Lazy, Task::Train { loss, parameters, rate }) => Box::new(
+            Autograd::new(Box::new(loss), parameters.iter().map(place).collect::<Result<_>>()?, rate)?,
+        ),
         (Staging::Tape, Task::Train { loss, parameters, rate }) => {
             Box::new(Tape { loss, variables: variables(&parameters, place)?, rate })
         }

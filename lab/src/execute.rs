@@ -3,6 +3,7 @@
 use crate::modes::{Mode, Staging};
 use eager::{Autograd as _, GradOptions, GradientTape, TapeOptions, Unconnected};
 use graph::CompiledFunction;
+use graph::lazy::{Lazy, LazyOptions};
 use graph::trace::{Mode as Recording, Spec, record};
 use runtime::{DeviceId, Result, Tensor};
 use std::cell::RefCell;
@@ -30,6 +31,7 @@ pub fn execute(
         Staging::Autograd => autograd(program, inputs, cotangents, wanted),
         Staging::Tape => tape(program, inputs, cotangents, wanted),
         Staging::Trace => trace(mode, exact, program, inputs, cotangents, wanted),
+        Staging::Lazy => lazy(mode, exact, program, inputs, cotangents, wanted),
         Staging::Function => staged(mode, exact, program, inputs, cotangents, wanted),
     }
 }
@@ -74,6 +76,23 @@ pub fn autograd(
     let outputs = program(&leaves)?;
     let gradients = gradients(&outputs, &leaves, cotangents, wanted)?;
     Ok((outputs, gradients))
+}
+
+/// torch's eager mode with every operation deferred to the end, or to the next look.
+fn lazy(
+    mode: &Mode,
+    exact: bool,
+    program: Program,
+    inputs: &[Tensor],
+    cotangents: &[Option<Tensor>],
+    wanted: &[usize],
+) -> Result<Results> {
+    let lazy = Lazy::new(LazyOptions { compile: mode.options(exact), ..LazyOptions::default() });
+    let scope = lazy.enter();
+    let results = autograd(program, inputs, cotangents, wanted)?;
+    lazy.mark_step()?;
+    drop(scope);
+    Ok(results)
 }
 
 fn tape(

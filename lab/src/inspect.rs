@@ -1,12 +1,13 @@
 //! What a compiler made of a workload: the graph as it was recorded, what each pass did and why, the graph and the plan
 //! that came out, and pictures of both graphs.
 
-use crate::drivers::{Task, staged_function, traced_loss};
-use crate::modes::{Mode, Staging};
+use crate::drivers::{Driver, Task, make, staged_function, traced_loss};
+use crate::lazy::Deferred;
+use crate::modes::{MODES, Mode, Staging};
 use graph::function::Runner;
 use graph::{Argument, Graph, Options, PassSelection, TraceOptions, picture};
 use models::workloads;
-use runtime::{DType, Error, ErrorKind, Result, Tensor};
+use runtime::{DType, DeviceId, Error, ErrorKind, Result, Tensor};
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,12 @@ pub fn run(request: &Request) -> Result<Vec<Stage>> {
     let task = Task::of(&workload);
     match mode.staging {
         Staging::Trace => traced(task, &inputs, options),
+        Staging::Lazy => {
+            let mut driver = Deferred::new(options, make_eager(task)?);
+            driver.step(&inputs)?;
+            let graphs = driver.lazy().graphs();
+            Ok(graphs.iter().map(|g| Stage::new("step", g.recorded.clone(), &g.runner)).collect())
+        }
         Staging::Function | Staging::Autograd | Staging::Tape => {
             let (function, _variables) = staged_function(task, options, Tensor::copy)?;
             let args: Vec<Argument> = inputs.iter().map(Argument::from).collect();
@@ -74,6 +81,10 @@ pub fn run(request: &Request) -> Result<Vec<Stage>> {
             Ok(vec![Stage::new("step", compiled.graph().clone(), compiled.stateful()?)])
         }
     }
+}
+
+fn make_eager(task: Task) -> Result<Box<dyn Driver>> {
+    make(&MODES[0], task, DeviceId::Cpu, true)
 }
 
 /// The forward and, where the task has one, the backward that is derived from it.

@@ -7,6 +7,7 @@ pub mod drivers;
 pub mod environment;
 pub mod execute;
 pub mod inspect;
+mod lazy;
 pub mod listing;
 pub mod measure;
 pub mod modes;

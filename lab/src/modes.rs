@@ -14,6 +14,8 @@ pub enum Staging {
     Tape,
     /// The whole step is staged.
     Function,
+    /// Nothing is staged; operations wait until someone looks or the step ends. Gradients by autograd.
+    Lazy,
 }
 
 /// One execution model.
@@ -56,6 +58,14 @@ pub const MODES: &[Mode] = &[
         name: "torch.trace",
         follows: "torch.jit.trace",
         staging: Staging::Trace,
+        passes: Some(Passes::Full),
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
+        name: "lazy",
+        follows: "LazyTensor",
+        staging: Staging::Lazy,
         passes: Some(Passes::Full),
         memory: Memory::Dynamic,
         bound: false,

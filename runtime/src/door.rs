@@ -31,6 +31,8 @@ pub enum Observe {
     Values,
     /// Its truth, for a host branch.
     Truth,
+    /// The extent of one dimension, or its shape as a whole. What comes back is the tensor itself.
+    Extent(Option<usize>),
 }
 
 /// A meaning of the four verbs. Each method handles one level and reaches the level below by using the door again; the
@@ -50,6 +52,11 @@ pub trait Interpreter: Send + Sync {
     fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()>;
     /// A region as one operation.
     fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs>;
+    /// The host is about to look at a tensor in memory: the place to carry out writes to it that were deferred.
+    fn settle(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
+        let _ = (tensor, origin);
+        Ok(())
+    }
 }
 
 struct Level {
@@ -63,7 +70,7 @@ thread_local! {
     /// Scoped interpreters that are not masked.
     static ACTIVE: Cell<u32> = const { Cell::new(0) };
     /// Bits of `flags` that are looked at: TRACKED is masked while an autograd engine applies and under `no_grad`.
-    static INPUT_BITS: Cell<u8> = const { Cell::new(flags::TRACKED | flags::TRACED) };
+    static INPUT_BITS: Cell<u8> = const { Cell::new(flags::TRACKED | flags::TRACED | flags::PENDING) };
     static NEXT_LEVEL: Cell<u64> = const { Cell::new(1) };
     /// Open guards of the grad mode, oldest first.
     static GRAD_MODES: RefCell<Vec<(u64, bool)>> = const { RefCell::new(Vec::new()) };
@@ -209,6 +216,8 @@ fn flags_of_list(list: &[Tensor]) -> u8 {
 enum Handler {
     Engine(&'static dyn Interpreter),
     Scoped(Arc<dyn Interpreter>, Mask),
+    /// Who deferred an input; below every level of the stack.
+    Owner(Arc<dyn Interpreter>),
     Run,
 }
 
@@ -229,8 +238,11 @@ fn handler<'a>(bits: u8, mut tensors: impl Iterator<Item = &'a Tensor> + Clone) 
     if let Some((interpreter, id)) = top {
         return Ok(Handler::Scoped(interpreter, Mask::new(id)));
     }
-    match tensors.find_map(Tensor::traced) {
-        Some(traced) => Err(tensor::escaped(traced)),
+    if let Some(traced) = tensors.clone().find_map(Tensor::traced) {
+        return Err(tensor::escaped(traced));
+    }
+    match tensors.find_map(Tensor::pending) {
+        Some(pending) => Ok(Handler::Owner(pending.owner().clone())),
         None => Ok(Handler::Run),
     }
 }
@@ -250,6 +262,7 @@ pub fn bind(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs>
     let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
         Ok(Handler::Engine(engine)) => engine.bind(op, args, origin),
         Ok(Handler::Scoped(scoped, _mask)) => scoped.bind(op, args, origin),
+        Ok(Handler::Owner(owner)) => owner.bind(op, args, origin),
         Ok(Handler::Run) => crate::run::run(op, args),
         Err(e) => Err(e),
     };
@@ -297,7 +310,9 @@ pub fn bind1_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Re
 /// mode), so there is nothing to mask then.
 #[inline(always)]
 fn runs_below_slots(op: &'static OpDef, args: &[Arg]) -> bool {
-    ACTIVE.get() == 0 && !matches!(op.lower, Lower::View(..)) && union_of_flags(args) & flags::TRACED == 0
+    ACTIVE.get() == 0
+        && !matches!(op.lower, Lower::View(..))
+        && union_of_flags(args) & (flags::TRACED | flags::PENDING) == 0
 }
 
 /// An operation whose result replaces the elements of `args[0]`, in place and visible through every view of it.
@@ -309,6 +324,7 @@ pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
             engine.mutate(op, args, origin)
         }
         Ok(Handler::Scoped(scoped, _mask)) => scoped.mutate(op, args, origin),
+        Ok(Handler::Owner(owner)) => owner.mutate(op, args, origin),
         Ok(Handler::Run) => crate::run::run_in_place(op, args),
         Err(e) => Err(e),
     };
@@ -317,9 +333,8 @@ pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
 
 /// The host looks at a tensor; returns one that is in memory.
 pub fn observe(tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
-    // A tensor in memory can be read without asking anyone: looking at it changes nothing that a tape or tracer records.
     if tensor.traced().is_none() {
-        return Ok(tensor.clone());
+        return look(tensor, what, origin).map_err(|e| e.at(origin));
     }
     let top =
         SCOPED.with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| (l.interpreter.clone(), l.id)));
@@ -336,6 +351,20 @@ pub fn observe(tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor>
     .map_err(|e| e.at(origin))
 }
 
+/// A look at a tensor that no tracer made. One in memory can be read without asking anyone, since looking at it changes
+/// nothing that a tape or tracer records; but a write to it may have been deferred.
+fn look(tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
+    if let Some(pending) = tensor.pending() {
+        return pending.owner().clone().observe(tensor, what, origin);
+    }
+    if in_scope() && !matches!(what, Observe::Extent(_)) {
+        let scoped: SmallVec<[Arc<dyn Interpreter>; 4]> =
+            SCOPED.with_borrow(|s| s.iter().filter(|l| !l.masked).map(|l| l.interpreter.clone()).collect());
+        scoped.iter().rev().try_for_each(|interpreter| interpreter.settle(tensor, origin))?;
+    }
+    Ok(tensor.clone())
+}
+
 /// A region as one operation.
 pub fn call(callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
     let bits = args.iter().fold(0, |b, t| b | t.flags()) & INPUT_BITS.get();
@@ -348,6 +377,7 @@ pub fn call(callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Re
             engine.call(callable, args, origin)
         }
         Handler::Scoped(scoped, _mask) => scoped.call(callable, args, origin),
+        Handler::Owner(owner) => owner.call(callable, args, origin),
         Handler::Run => callable.run(args),
     }
     .map_err(|e| e.at(origin))

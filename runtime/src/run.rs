@@ -247,7 +247,7 @@ fn params(sources: &[ParamSource], args: &[Arg]) -> Result<SmallVec<[Scalar; 2]>
 }
 
 /// The device of the operands, or the one that a creation op names last.
-fn device_of(args: &[Arg]) -> Result<DeviceId> {
+pub fn device_of(args: &[Arg]) -> Result<DeviceId> {
     let mut tensors = args.iter().flat_map(|a| a.tensors());
     let Some(first) = tensors.next() else {
         return match args.last() {

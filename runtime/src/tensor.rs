@@ -1,15 +1,16 @@
 //! `Tensor`: one plain type with run-time dtype, rank and device. Cloning it copies a pointer.
 //!
-//! Its payload is storage on a device, or a traced value of some tracer. Every computation on it goes through the door.
+//! Its payload is storage on a device, storage that is still to be computed, or a traced value of some tracer. Every computation on it goes through the door.
 
 use crate::device::{Device, DeviceId, RawBuffer};
-use crate::door::{self, Observe};
+use crate::door;
 use crate::error::{Error, ErrorKind, Origin, Result};
 use crate::infer::TensorType;
+use crate::pending::Pending;
 use crate::shared::{Shared, Weak};
 use crate::slot::SlotCell;
 use crate::value::Arg;
-use kernels::{DType, Element, Layout, Scalar};
+use kernels::{DType, Element, Layout};
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
@@ -58,6 +59,11 @@ impl Storage {
     pub fn bump_version(&self) {
         self.version.fetch_add(1, Relaxed);
     }
+
+    /// Takes the count of writes back to `version`, for an executor whose write was counted when it was asked for.
+    pub fn restore_version(&self, version: u32) {
+        self.version.store(version, Relaxed);
+    }
 }
 
 impl Drop for Storage {
@@ -72,6 +78,8 @@ impl Drop for Storage {
 pub enum Payload {
     /// Elements in memory.
     Storage(Shared<Storage>),
+    /// Elements that an interpreter has deferred, in memory once it has settled them.
+    Pending(Shared<Pending>),
     /// A value of a tracer that is recording.
     Traced(Traced),
 }
@@ -109,6 +117,8 @@ pub mod flags {
     pub const TRACED: u8 = 2;
     /// A view whose history follows in-place writes to its base.
     pub const VIEW: u8 = 4;
+    /// The payload is pending.
+    pub const PENDING: u8 = 8;
 }
 
 struct Inner {
@@ -214,6 +224,22 @@ impl Tensor {
             numel: dims.iter().product(),
             layout: Layout::contiguous(dims),
             payload: Payload::Traced(traced),
+            slot: SlotCell::new(),
+            base: None,
+        }))
+    }
+
+    /// A tensor over memory that is still to be computed.
+    pub fn from_pending(pending: Shared<Pending>, dtype: DType, layout: Layout, device: DeviceId) -> Tensor {
+        Tensor(Shared::vacant().fill(Inner {
+            id: next_id(),
+            dtype,
+            device,
+            flags: AtomicU8::new(flags::PENDING),
+            dense: layout.is_contiguous(),
+            numel: layout.numel(),
+            layout,
+            payload: Payload::Pending(pending),
             slot: SlotCell::new(),
             base: None,
         }))
@@ -329,11 +355,12 @@ impl Tensor {
     pub fn payload(&self) -> &Payload {
         &self.0.payload
     }
-    /// Its memory; an error for a traced tensor.
+    /// Its memory; an error for a traced tensor and for one whose elements are still to be computed.
     #[inline]
     pub fn storage(&self) -> Result<&Shared<Storage>> {
         match &self.0.payload {
             Payload::Storage(s) => Ok(s),
+            Payload::Pending(p) => p.storage(),
             Payload::Traced(t) => Err(escaped(t)),
         }
     }
@@ -348,7 +375,15 @@ impl Tensor {
     pub fn traced(&self) -> Option<&Traced> {
         match &self.0.payload {
             Payload::Traced(t) => Some(t),
-            Payload::Storage(_) => None,
+            Payload::Storage(_) | Payload::Pending(_) => None,
+        }
+    }
+    /// The memory behind it that is still to be computed, if it is.
+    #[inline]
+    pub fn pending(&self) -> Option<&Shared<Pending>> {
+        match &self.0.payload {
+            Payload::Pending(p) if p.is_open() => Some(p),
+            Payload::Pending(_) | Payload::Storage(_) | Payload::Traced(_) => None,
         }
     }
     /// The bits of `flags`. A view of a tracked tensor is tracked: an in-place write through another view may have made
@@ -356,12 +391,16 @@ impl Tensor {
     #[inline]
     pub fn flags(&self) -> u8 {
         let own = self.0.flags.load(Relaxed);
-        if own & flags::VIEW == 0 { own } else { own | self.base_flags() }
+        if own & (flags::VIEW | flags::PENDING) == 0 { own } else { self.more_flags(own) }
     }
 
     #[inline(never)]
-    fn base_flags(&self) -> u8 {
-        self.0.base.as_ref().map_or(0, |b| b.0.flags.load(Relaxed) & flags::TRACKED)
+    fn more_flags(&self, own: u8) -> u8 {
+        let own = if self.pending().is_some() { own } else { own & !flags::PENDING };
+        match &self.0.base {
+            Some(base) if own & flags::VIEW != 0 => own | base.0.flags.load(Relaxed) & flags::TRACKED,
+            _ => own,
+        }
     }
 
     /// The tensor that this one is a view of, made by view ops with a gradient; never itself a view.
@@ -380,7 +419,11 @@ impl Tensor {
     /// In-place writes to its memory so far; 0 for traced tensors.
     #[inline]
     pub fn version(&self) -> u32 {
-        self.storage().map_or(0, |s| s.version())
+        match &self.0.payload {
+            Payload::Storage(s) => s.version(),
+            Payload::Pending(p) => p.version(),
+            Payload::Traced(_) => 0,
+        }
     }
     /// Whether both are the same tensor (not merely equal).
     pub fn same(&self, other: &Tensor) -> bool {
@@ -436,7 +479,7 @@ impl Tensor {
     }
 
     /// A view of this tensor: the same memory through another layout, and a memory of whose view it is.
-    pub(crate) fn view_through(&self, layout: Layout) -> Result<Tensor> {
+    pub fn view_through(&self, layout: Layout) -> Result<Tensor> {
         let mut view = self.with_layout(layout)?;
         if let Some(inner) = view.0.get_mut() {
             inner.base = Some(self.base().unwrap_or(self).clone());
@@ -450,6 +493,9 @@ impl Tensor {
     /// The same memory seen through another layout; without slot, related to nothing. For executors.
     #[inline]
     pub fn with_layout(&self, layout: Layout) -> Result<Tensor> {
+        if let Some(pending) = self.pending() {
+            return Ok(Tensor::from_pending(pending.clone(), self.dtype(), layout, self.device()));
+        }
         Ok(Tensor::from_storage(self.storage()?.clone(), self.dtype(), layout))
     }
 
@@ -457,94 +503,11 @@ impl Tensor {
     pub fn alias(&self) -> Tensor {
         match &self.0.payload {
             Payload::Storage(s) => Tensor::from_storage(s.clone(), self.dtype(), self.layout().clone()),
+            Payload::Pending(p) => {
+                Tensor::from_pending(p.clone(), self.dtype(), self.layout().clone(), self.device())
+            }
             Payload::Traced(t) => Tensor::from_traced(t.clone(), self.dtype(), self.shape(), self.device()),
         }
-    }
-
-    /// The elements as bytes in row-major order: looks at the values, so a tracer or a lazy mode has its say.
-    #[track_caller]
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let origin = Origin::caller();
-        let seen = door::observe(self, Observe::Values, origin)?;
-        let dense = if seen.is_contiguous() { seen } else { crate::run::contiguous(&seen)? };
-        let storage = dense.storage()?;
-        let mut bytes = vec![0u8; dense.numel() * dense.dtype().size()];
-        if !bytes.is_empty() {
-            let start = dense.layout().offset * dense.dtype().size();
-            // SAFETY: a contiguous tensor's elements lie inside its storage from its offset on.
-            unsafe { storage.device().copy_out(storage.pointer().add(start), &mut bytes)? };
-        }
-        storage.device().sync().map_err(|e| e.at(origin))?;
-        Ok(bytes)
-    }
-
-    /// The elements in row-major order; the type must be the tensor's.
-    #[track_caller]
-    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if T::DTYPE != self.dtype() {
-            return Err(Error::dtype(format!("the tensor holds {}, not {}", self.dtype(), T::DTYPE))
-                .in_op("to_vec")
-                .at(Origin::caller())
-                .hint("convert with `to` first"));
-        }
-        let bytes = self.to_bytes()?;
-        let size = size_of::<T>();
-        // SAFETY: the bytes are initialised elements of type T (bool storage holds only 0 and 1); reads are unaligned.
-        Ok((0..bytes.len() / size)
-            .map(|i| unsafe { bytes.as_ptr().add(i * size).cast::<T>().read_unaligned() })
-            .collect())
-    }
-
-    /// The elements converted to f64, in row-major order.
-    #[track_caller]
-    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
-        Ok(self.to_scalars()?.into_iter().map(Scalar::to_f64).collect())
-    }
-
-    /// The elements as host numbers, in row-major order.
-    #[track_caller]
-    pub fn to_scalars(&self) -> Result<Vec<Scalar>> {
-        #[track_caller]
-        fn all<T: Element>(t: &Tensor) -> Result<Vec<Scalar>> {
-            Ok(t.to_vec::<T>()?.into_iter().map(T::to_scalar).collect())
-        }
-        match self.dtype() {
-            DType::Bool => all::<bool>(self),
-            DType::U8 => all::<u8>(self),
-            DType::I32 => all::<i32>(self),
-            DType::I64 => all::<i64>(self),
-            DType::F16 => all::<half::f16>(self),
-            DType::BF16 => all::<half::bf16>(self),
-            DType::F32 => all::<f32>(self),
-            DType::F64 => all::<f64>(self),
-        }
-    }
-
-    /// The single element of a one-element tensor, as a host number.
-    #[track_caller]
-    pub fn item(&self) -> Result<Scalar> {
-        if self.numel() != 1 {
-            return Err(Error::shape(format!(
-                "item needs exactly one element, got shape {:?}",
-                self.shape()
-            ))
-            .in_op("item")
-            .at(Origin::caller()));
-        }
-        Ok(self.to_scalars()?[0])
-    }
-
-    /// The tensor on another device (itself if it is there already); not differentiable.
-    #[track_caller]
-    pub fn to_device(&self, device: DeviceId) -> Result<Tensor> {
-        if device == self.device() {
-            return Ok(self.clone());
-        }
-        let bytes = self.to_bytes()?;
-        let out = Tensor::empty(self.shape(), self.dtype(), device)?;
-        // SAFETY: the fresh storage has exactly this many bytes.
-        unsafe { device.open()?.copy_in(&bytes, out.storage()?.pointer())? };
-        Ok(out)
     }
 }
 
@@ -566,7 +529,8 @@ impl fmt::Debug for Tensor {
         write!(f, "{}", self.tensor_type())?;
         match &self.0.payload {
             Payload::Traced(t) => write!(f, " traced %{}", t.value),
-            Payload::Storage(_) => Ok(()),
+            Payload::Pending(p) if p.is_open() => f.write_str(" pending"),
+            Payload::Pending(_) | Payload::Storage(_) => Ok(()),
         }
     }
 }

@@ -47,12 +47,16 @@ impl Variable {
     #[track_caller]
     pub fn with_trainable(value: &Tensor, name: &str, trainable: bool) -> Result<Variable> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let held = value.storage().map_err(|e| {
+        // A deferred value is read: what lies in a variable is memory when it is made.
+        let held = match value.pending() {
+            Some(_) => door::observe(value, door::Observe::Values, Origin::caller()).map(drop),
+            None => value.storage().map(drop),
+        };
+        held.map_err(|e| {
             e.in_op("Variable").at(Origin::caller()).hint(
                 "create variables outside of traced functions, or in their first trace under door::outside()",
             )
-        });
-        held?;
+        })?;
         let inner = Arc::new(Inner {
             id: NEXT.fetch_add(1, Relaxed),
             name: name.to_string(),

@@ -36,7 +36,8 @@ fn invoke(
     args: &[Tensor],
     origin: Origin,
 ) -> Result<Vec<Tensor>> {
-    let watched = if door::grad_enabled() { flags::TRACKED | flags::TRACED } else { flags::TRACED };
+    let deferred = flags::TRACED | flags::PENDING;
+    let watched = if door::grad_enabled() { flags::TRACKED | deferred } else { deferred };
     let plain = !door::in_scope()
         && sources.iter().all(|s| match s {
             Source::Argument(i) => args.get(*i).is_some_and(|t| t.flags() & watched == 0),

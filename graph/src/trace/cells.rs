@@ -71,7 +71,7 @@ impl View {
 }
 
 /// The layout of a view op's result over a base with this layout; `None` where eager would copy.
-pub(super) fn view_layout(
+pub(crate) fn view_layout(
     op: &'static OpDef,
     rest: &[Host],
     dtype: DType,
@@ -85,6 +85,6 @@ pub(super) fn view_layout(
 }
 
 /// Host operands after the first.
-pub(super) fn hosts(args: &[Arg]) -> Option<Vec<Host>> {
+pub(crate) fn hosts(args: &[Arg]) -> Option<Vec<Host>> {
     args.iter().skip(1).map(|&a| Host::of(a)).collect()
 }

@@ -17,6 +17,8 @@ mod state;
 mod tracer;
 
 pub use branch::{cond, while_loop};
+pub(crate) use cells::{hosts, view_layout};
+pub(crate) use scatter::{Emit, scatter};
 pub use tracer::{Active, Mode, Tracer, is_tracing};
 
 use crate::build::{Builder, ValueMap};

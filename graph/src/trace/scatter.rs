@@ -4,13 +4,24 @@
 //! rearrangement of all elements is undone; a run of consecutive elements is put between the elements before and after
 //! it; anything else is placed through a constant table of positions.
 
-use super::state::State;
 use crate::ir::{Operand, ValueId};
 use kernels::{Layout, Scalar};
+use runtime::DeviceId;
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::ops;
+use runtime::table::OpDef;
 use runtime::tensor::Tensor;
 use runtime::value::Host;
+
+/// Where the operations of a write go.
+pub(crate) trait Emit {
+    /// Adds an op with one output.
+    fn emit1(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<ValueId>;
+    /// Adds a tensor that nobody changes.
+    fn constant(&mut self, tensor: Tensor, origin: Origin) -> ValueId;
+    /// The device of a value.
+    fn device_of(&self, value: ValueId) -> DeviceId;
+}
 
 fn ints(list: impl IntoIterator<Item = usize>) -> Operand {
     Operand::Host(Host::Ints(list.into_iter().map(|n| n as i64).collect()))
@@ -21,8 +32,8 @@ fn int(n: usize) -> Operand {
 }
 
 /// The base (dense, with extents `dims`) after the view `layout` of it was replaced by `new`.
-pub(super) fn scatter(
-    state: &mut State,
+pub(crate) fn scatter(
+    state: &mut impl Emit,
     base: ValueId,
     dims: &[usize],
     layout: &Layout,
@@ -78,7 +89,7 @@ pub(super) fn scatter(
 
 /// Any view: for each element of the base, the position in the view that replaces it, or none.
 fn table(
-    state: &mut State,
+    state: &mut impl Emit,
     base: ValueId,
     dims: &[usize],
     layout: &Layout,

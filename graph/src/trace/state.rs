@@ -1,7 +1,7 @@
 //! What a tracer has recorded so far: the graph, the cells, what was captured, and the examples.
 
 use super::cells::{Cell, Place, View};
-use super::scatter::scatter;
+use super::scatter::{Emit, scatter};
 use super::tracer::Mode;
 use super::{Source, Warning};
 use crate::build::Builder;
@@ -182,29 +182,6 @@ impl State {
         Ok(outputs)
     }
 
-    pub(super) fn emit1(
-        &mut self,
-        op: &'static OpDef,
-        operands: Vec<Operand>,
-        origin: Origin,
-    ) -> Result<ValueId> {
-        let outputs = self.emit(op, operands, origin)?;
-        outputs.first().copied().ok_or_else(|| Error::internal("no output").in_op(op.name))
-    }
-
-    pub(super) fn constant(&mut self, tensor: Tensor, origin: Origin) -> ValueId {
-        let value = self.builder.constant(tensor.clone(), Some(origin));
-        if self.mode == Mode::Along {
-            self.examples.insert(value, tensor);
-        }
-        value
-    }
-
-    /// The device of a value, as far as cells tell; constants go there.
-    pub(super) fn device_of(&self, value: ValueId) -> DeviceId {
-        self.cells.iter().rev().find(|c| c.value == value).map_or(DeviceId::Cpu, |c| c.device)
-    }
-
     pub(super) fn device(&self, cells: impl IntoIterator<Item = u32>, args: &[Arg]) -> Result<DeviceId> {
         if let Some(cell) = cells.into_iter().next() {
             return Ok(self.cells[cell as usize].device);
@@ -213,6 +190,26 @@ impl State {
             Some(Arg::Str(name)) => DeviceId::parse(name),
             _ => Ok(DeviceId::Cpu),
         }
+    }
+}
+
+impl Emit for State {
+    fn emit1(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<ValueId> {
+        let outputs = self.emit(op, operands, origin)?;
+        outputs.first().copied().ok_or_else(|| Error::internal("no output").in_op(op.name))
+    }
+
+    fn constant(&mut self, tensor: Tensor, origin: Origin) -> ValueId {
+        let value = self.builder.constant(tensor.clone(), Some(origin));
+        if self.mode == Mode::Along {
+            self.examples.insert(value, tensor);
+        }
+        value
+    }
+
+    /// The device of a value, as far as cells tell; constants go there.
+    fn device_of(&self, value: ValueId) -> DeviceId {
+        self.cells.iter().rev().find(|c| c.value == value).map_or(DeviceId::Cpu, |c| c.device)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tracer: an interpreter of the door that adds nodes instead of computing.
 
 use super::cells::{Cell, View, hosts, view_layout};
+use super::scatter::Emit;
 use super::state::State;
 use super::{Frozen, Recording, Source, Spec, Warning};
 use crate::build::Builder;
@@ -155,6 +156,7 @@ impl Tracer {
                 Err(runtime::tensor::escaped(traced))
             }
             Payload::Traced(_) => state.capture(tensor, tensor.id() as usize),
+            Payload::Pending(pending) => state.capture(tensor, pending.address()),
             Payload::Storage(storage) => state.capture(tensor, storage.address()),
         }
     }
@@ -297,6 +299,9 @@ impl Interpreter for Tracer {
     }
 
     fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
+        if let Observe::Extent(_) = what {
+            return Ok(tensor.clone());
+        }
         let mut state = self.state();
         let cell = self.cell(&mut state, tensor)?;
         let value = state.read(cell)?;
@@ -304,7 +309,7 @@ impl Interpreter for Tracer {
         match state.examples.get(&value).cloned() {
             Some(example) => {
                 let frozen = match what {
-                    Observe::Values => Frozen::Value,
+                    Observe::Values | Observe::Extent(_) => Frozen::Value,
                     Observe::Truth => Frozen::Branch,
                 };
                 state.warnings.push(Warning { frozen, ty, origin });
@@ -312,7 +317,7 @@ impl Interpreter for Tracer {
             }
             None => {
                 let (what, hint) = match what {
-                    Observe::Values => (
+                    Observe::Values | Observe::Extent(_) => (
                         "the values",
                         "compute with tensor operations, or return the tensor and read it outside",
                     ),

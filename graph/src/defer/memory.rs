@@ -1,0 +1,362 @@
+//! What tensors stand for while operations are deferred: cells. A cell is memory with one value at a time: promised memory,
+//! memory that is there, or an argument. Tensors over it differ in layout; each layout other than the cell's own was made by
+//! a view op, which is repeated when the cell was written since.
+
+use super::program::Program;
+use crate::ir::{Operand, ValueId};
+use crate::trace::{Emit, scatter};
+use kernels::{DType, Layout};
+use runtime::DeviceId;
+use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::pending::Pending;
+use runtime::run;
+use runtime::shared::{Shared, Weak};
+use runtime::table::OpDef;
+use runtime::tensor::{Payload, Tensor};
+use runtime::value::{Arg, Host};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+/// Whose memory a cell is.
+pub(super) enum Held {
+    /// Promised to whoever holds this.
+    Promise(Weak<Pending>),
+    /// In memory.
+    Memory(Tensor),
+    /// In memory, known to the program by a stand-in.
+    Argument(Tensor, Shared<Pending>),
+}
+
+/// Memory with one value at a time.
+pub(super) struct Cell {
+    pub(super) held: Held,
+    /// Its value, and the one that it came in with.
+    pub(super) value: ValueId,
+    pub(super) first: ValueId,
+    pub(super) layout: Layout,
+    pub(super) dtype: DType,
+    pub(super) device: DeviceId,
+    writes: u32,
+    views: Vec<View>,
+}
+
+impl Cell {
+    /// Whether it was written since it came in.
+    pub(super) fn written(&self) -> bool {
+        self.value != self.first
+    }
+}
+
+/// A layout over a cell.
+struct View {
+    layout: Layout,
+    /// What it is a view of: another view, or the cell itself.
+    parent: Option<usize>,
+    op: &'static OpDef,
+    rest: Vec<Host>,
+    origin: Origin,
+    value: ValueId,
+    /// The cell's writes when the value was taken.
+    seen: u32,
+}
+
+/// Where a tensor is found: a cell, and the view of it.
+pub(super) type Place = (usize, Option<usize>);
+
+/// What is known of a tensor.
+pub(super) enum Found {
+    /// It is in a cell.
+    At(Place),
+    /// It was not met yet.
+    New,
+    /// Its memory was written through a cell with which it shares no layout.
+    Clash,
+}
+
+/// The number of the first argument's stand-in; arguments are the first cells of every part. Promises have numbers below.
+pub(super) const FIRST_ARGUMENT: u64 = 1 << 63;
+
+/// What has been deferred, with the memory that it is about.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) program: Program,
+    pub(super) cells: Vec<Cell>,
+    /// The cells of memory that is there.
+    storages: HashMap<usize, SmallVec<[usize; 1]>>,
+    /// Where the part runs.
+    pub(super) device: Option<DeviceId>,
+    /// Cell of each input.
+    pub(super) sources: Vec<usize>,
+    /// Added to a promise's number, so that numbers of different parts differ.
+    pub(super) base: u64,
+}
+
+impl State {
+    /// Where a tensor is.
+    pub(super) fn find(&self, tensor: &Tensor) -> Found {
+        if let Some(pending) = tensor.pending() {
+            return match self.promised(pending, tensor.layout()) {
+                Some(place) => Found::At(place),
+                None => Found::Clash,
+            };
+        }
+        let Ok(storage) = tensor.storage() else { return Found::New };
+        let Some(cells) = self.storages.get(&storage.address()) else { return Found::New };
+        for &at in cells {
+            if self.cells[at].dtype == tensor.dtype()
+                && let Some(place) = self.layout(at, tensor.layout())
+            {
+                return Found::At(place);
+            }
+        }
+        if cells.iter().any(|&at| self.cells[at].written()) { Found::Clash } else { Found::New }
+    }
+
+    fn promised(&self, pending: &Shared<Pending>, layout: &Layout) -> Option<Place> {
+        let at = match pending.number().checked_sub(FIRST_ARGUMENT) {
+            Some(argument) => argument,
+            None => pending.number().checked_sub(self.base)?,
+        };
+        let at = usize::try_from(at).ok().filter(|&at| at < self.cells.len())?;
+        self.layout(at, layout)
+    }
+
+    fn layout(&self, at: usize, layout: &Layout) -> Option<Place> {
+        let cell = &self.cells[at];
+        if cell.layout == *layout {
+            return Some((at, None));
+        }
+        cell.views.iter().position(|v| v.layout == *layout).map(|view| (at, Some(view)))
+    }
+
+    /// The place of a tensor; one that was not met yet becomes an input.
+    pub(super) fn place(&mut self, tensor: &Tensor) -> Result<Place> {
+        match self.find(tensor) {
+            Found::At(place) => Ok(place),
+            Found::New => {
+                let storage = tensor.storage()?.address();
+                let at = self.input(Held::Memory(tensor.clone()), tensor.layout().clone())?;
+                self.storages.entry(storage).or_default().push(at);
+                Ok((at, None))
+            }
+            Found::Clash => Err(Error::internal("a tensor of memory that was written elsewhere")),
+        }
+    }
+
+    /// A cell for memory that is there.
+    pub(super) fn input(&mut self, held: Held, layout: Layout) -> Result<usize> {
+        let (ty, device) = match &held {
+            Held::Memory(t) | Held::Argument(t, _) => (t.tensor_type(), t.device()),
+            Held::Promise(_) => return Err(Error::internal("what is promised is computed, not taken in")),
+        };
+        let dtype = ty.dtype;
+        let value = self.program.input(ty);
+        self.device.get_or_insert(device);
+        self.sources.push(self.cells.len());
+        self.cells.push(Cell {
+            held,
+            value,
+            first: value,
+            layout,
+            dtype,
+            device,
+            writes: 0,
+            views: Vec::new(),
+        });
+        Ok(self.cells.len() - 1)
+    }
+
+    /// A cell for a value that was computed.
+    pub(super) fn promise(&mut self, held: Held, value: ValueId, device: DeviceId) -> Result<Layout> {
+        let ty = self.program.ty(value);
+        let (layout, dtype) = (Layout::contiguous(&ty.constant_dims()?), ty.dtype);
+        let views = Vec::new();
+        let cell =
+            Cell { held, value, first: value, layout: layout.clone(), dtype, device, writes: 0, views };
+        self.cells.push(cell);
+        Ok(layout)
+    }
+
+    /// The present value at a place.
+    pub(super) fn read(&mut self, (at, view): Place) -> Result<ValueId> {
+        let Some(view) = view else { return Ok(self.cells[at].value) };
+        let mut chain: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut next = Some(view);
+        while let Some(i) = next {
+            chain.push(i);
+            next = self.cells[at].views[i].parent;
+        }
+        let writes = self.cells[at].writes;
+        let mut value = self.cells[at].value;
+        for &i in chain.iter().rev() {
+            let known = &self.cells[at].views[i];
+            if known.seen == writes {
+                value = known.value;
+                continue;
+            }
+            let mut operands = vec![Operand::Value(value)];
+            operands.extend(known.rest.iter().cloned().map(Operand::Host));
+            let (op, origin) = (known.op, known.origin);
+            value = self.program.emit1(op, operands, origin)?;
+            let known = &mut self.cells[at].views[i];
+            (known.value, known.seen) = (value, writes);
+        }
+        Ok(value)
+    }
+
+    /// Notes that `value`, made by a view op of what is at a place, has this layout over the same memory.
+    pub(super) fn view(
+        &mut self,
+        (at, parent): Place,
+        layout: &Layout,
+        (op, rest): (&'static OpDef, Vec<Host>),
+        value: ValueId,
+        origin: Origin,
+    ) {
+        if self.layout(at, layout).is_none() {
+            let cell = &mut self.cells[at];
+            let (layout, seen) = (layout.clone(), cell.writes);
+            cell.views.push(View { layout, parent, op, rest, origin, value, seen });
+        }
+    }
+
+    /// Gives what is at a place another value, and with it the memory around.
+    pub(super) fn write(&mut self, (at, view): Place, value: ValueId, origin: Origin) -> Result<()> {
+        let cell = &self.cells[at];
+        let (base, dims) = (cell.value, cell.layout.shape.clone());
+        let whole = match view {
+            None => value,
+            Some(i) => {
+                let layout = cell.views[i].layout.clone();
+                let device = cell.device;
+                let mut out = Emitter { program: &mut self.program, device, constants: Vec::new() };
+                let whole = scatter(&mut out, base, &dims, &layout, value, origin)?;
+                let constants = out.constants;
+                for (tensor, value) in constants {
+                    self.constant(tensor, value);
+                }
+                whole
+            }
+        };
+        let cell = &mut self.cells[at];
+        cell.value = whole;
+        cell.writes += 1;
+        if let Some(i) = view {
+            (cell.views[i].value, cell.views[i].seen) = (value, cell.writes);
+        }
+        Ok(())
+    }
+
+    /// A tensor of a rule's own: an input whose value was given when it was asked for.
+    fn constant(&mut self, tensor: Tensor, value: ValueId) {
+        let (layout, dtype, device) = (tensor.layout().clone(), tensor.dtype(), tensor.device());
+        self.sources.push(self.cells.len());
+        let held = Held::Memory(tensor);
+        self.cells.push(Cell {
+            held,
+            value,
+            first: value,
+            layout,
+            dtype,
+            device,
+            writes: 0,
+            views: Vec::new(),
+        });
+    }
+
+    /// Whether memory may be written later instead of now: it is dense and whole, and nobody knows it in another form.
+    pub(super) fn may_defer(&self, (at, _): Place) -> bool {
+        match &self.cells[at].held {
+            Held::Promise(_) | Held::Argument(..) => true,
+            Held::Memory(tensor) => tensor.storage().is_ok_and(|storage| {
+                let whole = tensor.numel() * tensor.dtype().size() == storage.bytes();
+                let alone = self.storages.get(&storage.address()).is_none_or(|cells| cells.len() == 1);
+                whole && alone && tensor.is_contiguous() && tensor.layout().offset == 0
+            }),
+        }
+    }
+
+    /// Counts a write where autograd looks for it.
+    pub(super) fn bump(&self, target: &Tensor) -> Result<()> {
+        match target.payload() {
+            Payload::Pending(pending) if pending.is_open() => pending.bump_version(),
+            Payload::Pending(_) | Payload::Storage(_) => target.storage()?.bump_version(),
+            Payload::Traced(_) => return Err(Error::internal("a traced tensor in a deferred write")),
+        }
+        Ok(())
+    }
+
+    /// The tensor in memory that a stand-in of an argument stands for; its writes have been carried out.
+    pub(super) fn stands_for(&self, pending: &Shared<Pending>, layout: &Layout) -> Result<Tensor> {
+        let lost = || Error::internal("a deferred tensor has neither memory nor a cell");
+        let (at, view) = self.promised(pending, layout).ok_or_else(lost)?;
+        let Held::Argument(tensor, _) = &self.cells[at].held else { return Err(lost()) };
+        let mut chain: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut next = view;
+        while let Some(i) = next {
+            chain.push(i);
+            next = self.cells[at].views[i].parent;
+        }
+        let mut seen = tensor.alias();
+        for &i in chain.iter().rev() {
+            let view = &self.cells[at].views[i];
+            let mut args: SmallVec<[Arg; 4]> = SmallVec::new();
+            args.push(Arg::Tensor(&seen));
+            args.extend(view.rest.iter().map(Host::as_arg));
+            let made = run::run(view.op, &args)?.pop().ok_or_else(lost)?;
+            drop(args);
+            seen = made;
+        }
+        Ok(seen)
+    }
+
+    /// Forgets the part; arguments stay, with their views.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        let base = self.base + self.cells.len() as u64;
+        let old = std::mem::replace(self, State { base, ..State::default() });
+        for cell in old.cells {
+            if let Held::Argument(..) = cell.held {
+                let at = self.input(cell.held, cell.layout)?;
+                let views = cell.views.into_iter().map(|v| View { seen: u32::MAX, ..v });
+                self.cells[at].views = views.collect();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a tensor in memory has a write that was not carried out.
+    pub(super) fn is_written(&self, tensor: &Tensor) -> bool {
+        let cells = tensor.storage().ok().and_then(|s| self.storages.get(&s.address()));
+        cells.is_some_and(|cells| cells.iter().any(|&at| self.cells[at].written()))
+    }
+}
+
+/// Adds the operations of a write through a view.
+struct Emitter<'a> {
+    program: &'a mut Program,
+    device: DeviceId,
+    constants: Vec<(Tensor, ValueId)>,
+}
+
+impl Emit for Emitter<'_> {
+    fn emit1(&mut self, op: &'static OpDef, operands: Vec<Operand>, origin: Origin) -> Result<ValueId> {
+        self.program.emit1(op, operands, origin)
+    }
+
+    fn constant(&mut self, tensor: Tensor, _: Origin) -> ValueId {
+        let value = self.program.input(tensor.tensor_type());
+        self.constants.push((tensor, value));
+        value
+    }
+
+    fn device_of(&self, _: ValueId) -> DeviceId {
+        self.device
+    }
+}
+
+/// The error of a write to memory of which several elements are one.
+#[cold]
+pub(super) fn overlapping() -> Error {
+    Error::new(ErrorKind::InPlace, "several elements of the target share one memory location")
+        .hint("write into a contiguous copy instead of an expanded view")
+}

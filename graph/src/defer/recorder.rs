@@ -1,0 +1,402 @@
+//! The interpreter that defers, and the end of a part.
+
+use super::memory::{FIRST_ARGUMENT, Found, Held, State, overlapping};
+use super::program::Program;
+use crate::ir::{Operand, ValueId};
+use crate::trace::{hosts, view_layout};
+use kernels::Layout;
+use runtime::DeviceId;
+use runtime::callable::Callable;
+use runtime::door::{self, Interpreter, Observe, Outputs};
+use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::pending::Pending;
+use runtime::profile::{self, Bucket};
+use runtime::run;
+use runtime::shared::Shared;
+use runtime::table::{Effect, Lower, OpDef, Vjp};
+use runtime::tensor::{Storage, Tensor};
+use runtime::value::{Arg, Host};
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Why a part ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// The host looked at values.
+    Values,
+    /// The host looked at a truth.
+    Truth,
+    /// A step ended.
+    Barrier,
+    /// It had as many operations as are allowed.
+    Limit,
+    /// Memory was written that is known in several forms.
+    Write,
+    /// A region was called that runs by itself.
+    Call,
+    /// An operation on another device.
+    Device,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::Values => "a value was read",
+            Why::Truth => "a truth was read",
+            Why::Barrier => "the step ended",
+            Why::Limit => "the limit of operations was reached",
+            Why::Write => "memory was written that is known in several forms",
+            Why::Call => "a region was called",
+            Why::Device => "an operation on another device",
+        })
+    }
+}
+
+/// A part that is to run.
+pub(crate) struct Work<'a> {
+    pub(crate) program: &'a Program,
+    /// One tensor for each input of the program.
+    pub(crate) inputs: &'a [Tensor],
+    /// For each input, the argument whose value it is.
+    pub(crate) arguments: &'a [Option<usize>],
+    pub(crate) results: &'a [ValueId],
+    /// (input, result): the result is written over the input.
+    pub(crate) write_backs: &'a [(usize, usize)],
+    pub(crate) device: DeviceId,
+    pub(crate) why: Why,
+    pub(crate) origin: Origin,
+}
+
+/// What becomes of parts.
+pub(crate) trait Backend: Send + Sync {
+    /// Runs a part: carries out its write-backs, returns the other results in order.
+    fn run(&self, work: &Work) -> Result<Vec<Tensor>>;
+    /// Notes that the program looked at an extent of an argument.
+    fn extent(&self, argument: usize, dim: Option<usize>, origin: Origin) {
+        let _ = (argument, dim, origin);
+    }
+}
+
+/// Defers operations until a part ends.
+pub(crate) struct Recorder {
+    me: Weak<Recorder>,
+    backend: Box<dyn Backend>,
+    limit: usize,
+    state: Mutex<State>,
+}
+
+impl Recorder {
+    /// A recorder with nothing recorded. A part ends at `limit` operations.
+    pub(crate) fn new(backend: Box<dyn Backend>, limit: usize) -> Arc<Recorder> {
+        Arc::new_cyclic(|me| Recorder { me: me.clone(), backend, limit, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn me(&self) -> Result<Arc<dyn Interpreter>> {
+        let me = self.me.upgrade().ok_or_else(|| Error::internal("a recorder that is gone records"))?;
+        Ok(me)
+    }
+
+    /// A stand-in for an argument. Arguments come before everything else.
+    pub(crate) fn argument(&self, tensor: &Tensor) -> Result<Tensor> {
+        let mut state = self.state();
+        let number = FIRST_ARGUMENT + state.cells.len() as u64;
+        let pending = Pending::new(self.me()?, number);
+        let layout = Layout::contiguous(tensor.shape());
+        state.input(Held::Argument(tensor.clone(), pending.clone()), layout.clone())?;
+        Ok(Tensor::from_pending(pending, tensor.dtype(), layout, tensor.device()))
+    }
+
+    /// Operations that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().program.nodes.len()
+    }
+
+    /// Ends the part.
+    pub(crate) fn flush(&self, why: Why, origin: Origin) -> Result<()> {
+        self.flush_state(&mut self.state(), why, origin)
+    }
+
+    fn flush_state(&self, state: &mut State, why: Why, origin: Origin) -> Result<()> {
+        let (mut promises, mut results) = (Vec::new(), Vec::new());
+        for cell in &state.cells {
+            if let Held::Promise(promise) = &cell.held
+                && let Some(pending) = promise.upgrade()
+            {
+                promises.push(pending);
+                results.push(cell.value);
+            }
+        }
+        let mut write_backs = Vec::new();
+        for (input, &at) in state.sources.iter().enumerate() {
+            if state.cells[at].written() {
+                write_backs.push((input, results.len()));
+                results.push(state.cells[at].value);
+            }
+        }
+        let mut inputs = Vec::with_capacity(state.sources.len());
+        let mut arguments = Vec::with_capacity(state.sources.len());
+        for &at in &state.sources {
+            let (tensor, argument) = match &state.cells[at].held {
+                Held::Memory(tensor) => (tensor, None),
+                Held::Argument(tensor, _) => (tensor, Some(at)),
+                Held::Promise(_) => return Err(Error::internal("a promise is no input")),
+            };
+            inputs.push(tensor.clone());
+            arguments.push(argument);
+        }
+        let outcome = match results.is_empty() {
+            true => Ok(Vec::new()),
+            false => {
+                let (program, device) = (&state.program, state.device.unwrap_or(DeviceId::Cpu));
+                let work = Work {
+                    program,
+                    inputs: &inputs,
+                    arguments: &arguments,
+                    results: &results,
+                    write_backs: &write_backs,
+                    device,
+                    why,
+                    origin,
+                };
+                // The writes were counted when they were asked for.
+                let written = write_backs.iter().map(|&(input, _)| {
+                    let storage = inputs[input].storage()?;
+                    Ok((storage.clone(), storage.version()))
+                });
+                let written = written.collect::<Result<Vec<_>>>()?;
+                let outcome = self.run(&work, promises.len());
+                written.iter().for_each(|(storage, version)| storage.restore_version(*version));
+                outcome
+            }
+        };
+        state.restart()?;
+        match outcome {
+            Ok(memory) => promises.into_iter().zip(memory).for_each(|(p, m)| p.settle(Ok(m))),
+            Err(why) => {
+                promises.into_iter().for_each(|p| p.settle(Err(why.clone())));
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, work: &Work, promises: usize) -> Result<Vec<Shared<Storage>>> {
+        let outputs = {
+            let _outside = door::outside();
+            self.backend.run(work)?
+        };
+        if outputs.len() != promises {
+            let message = format!("{} results where {promises} were promised", outputs.len());
+            return Err(Error::internal(message));
+        }
+        outputs.into_iter().map(memory_of).collect()
+    }
+
+    /// Settles tensors that are pending anywhere, and writes to those in memory.
+    fn settled(&self, tensors: &[&Tensor], why: Why, origin: Origin) -> Result<()> {
+        let mut state = self.state();
+        let waits = |t: &Tensor| t.pending().is_some() || state.is_written(t);
+        if tensors.iter().any(|t| waits(t)) {
+            self.flush_state(&mut state, why, origin)?;
+        }
+        Ok(())
+    }
+
+    /// The tensors of other recorders among these are settled by them.
+    fn foreign(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
+        match tensor.pending() {
+            Some(pending) if !std::ptr::addr_eq(Arc::as_ptr(pending.owner()), self.me.as_ptr()) => {
+                pending.owner().clone().observe(tensor, Observe::Values, origin).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the part where it cannot go on with these operands.
+    fn prepare(&self, state: &mut State, args: &[Arg], origin: Origin) -> Result<()> {
+        for tensor in args.iter().flat_map(|a| a.tensors()) {
+            self.foreign(tensor, origin)?;
+            if let Some(device) = state.device
+                && device != tensor.device()
+            {
+                self.flush_state(state, Why::Device, origin)?;
+            }
+            if let Found::Clash = state.find(tensor) {
+                self.flush_state(state, Why::Write, origin)?;
+            }
+        }
+        if state.program.nodes.len() >= self.limit {
+            self.flush_state(state, Why::Limit, origin)?;
+        }
+        Ok(())
+    }
+
+    fn operands(&self, state: &mut State, args: &[Arg]) -> Result<Vec<Operand>> {
+        let mut read = |t: &Tensor| {
+            let place = state.place(t)?;
+            state.read(place)
+        };
+        args.iter()
+            .map(|&arg| {
+                Ok(match arg {
+                    Arg::Tensor(t) => Operand::Value(read(t)?),
+                    Arg::Tensors(list) => Operand::Values(list.iter().map(&mut read).collect::<Result<_>>()?),
+                    host => Operand::Host(Host::of(host).unwrap_or(Host::None)),
+                })
+            })
+            .collect()
+    }
+
+    /// A tensor over promised memory.
+    fn promise(&self, state: &mut State, value: ValueId, device: DeviceId) -> Result<Tensor> {
+        let pending = Pending::new(self.me()?, state.base + state.cells.len() as u64);
+        let dtype = state.program.ty(value).dtype;
+        let layout = state.promise(Held::Promise(pending.downgrade()), value, device)?;
+        Ok(Tensor::from_pending(pending, dtype, layout, device))
+    }
+
+    fn record(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
+        let mut state = self.state();
+        let state = &mut *state;
+        self.prepare(state, args, origin)?;
+        let device = run::device_of(args)?;
+        let operands = self.operands(state, args)?;
+        let values = state.program.emit(op, operands, origin)?;
+        state.device.get_or_insert(device);
+        if let (Lower::View(..), Some(Arg::Tensor(base)), Some(rest)) = (&op.lower, args.first(), hosts(args))
+        {
+            let value = ValueId(values.start);
+            let dims = state.program.ty(value).constant_dims()?;
+            if let Some(layout) = view_layout(op, &rest, base.dtype(), base.layout(), &dims) {
+                let place = state.place(base)?;
+                let tensor = match (op.effect, &op.vjp) {
+                    (Effect::View(_), Vjp::Rule(..)) => base.view_through(layout)?,
+                    _ => base.with_layout(layout)?,
+                };
+                state.view(place, tensor.layout(), (op, rest), value, origin);
+                return Ok(Outputs::from_buf([tensor]));
+            }
+        }
+        values.map(|v| self.promise(state, ValueId(v), device)).collect()
+    }
+
+    fn write(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
+        let Some(Arg::Tensor(target)) = args.first().copied() else {
+            return Err(Error::value("an in-place operation needs a tensor to write to"));
+        };
+        let mut state = self.state();
+        let state = &mut *state;
+        self.prepare(state, args, origin)?;
+        run::device_of(args)?;
+        let layout = target.layout();
+        if layout.shape.iter().zip(&layout.strides).any(|(&n, &s)| n > 1 && s == 0) {
+            return Err(overlapping());
+        }
+        let place = state.place(target)?;
+        if !state.may_defer(place) {
+            self.flush_state(state, Why::Write, origin)?;
+            let now = |t: &Tensor| match t.pending() {
+                Some(pending) => state.stands_for(pending, t.layout()),
+                None => Ok(t.clone()),
+            };
+            let settled = args.iter().map(|a| a.tensors().iter().map(now).collect::<Result<Vec<_>>>());
+            let settled = settled.collect::<Result<Vec<_>>>()?;
+            let args: SmallVec<[Arg; 4]> = args
+                .iter()
+                .zip(&settled)
+                .map(|(arg, tensors)| match (arg, tensors.as_slice()) {
+                    (Arg::Tensor(_), [tensor]) => Arg::Tensor(tensor),
+                    (Arg::Tensors(_), list) => Arg::Tensors(list),
+                    (host, _) => *host,
+                })
+                .collect();
+            return run::run_in_place(op, &args);
+        }
+        let operands = self.operands(state, args)?;
+        let value = state.program.emit1(op, operands, origin)?;
+        let ty = state.program.ty(value);
+        if *ty != target.tensor_type() {
+            let message = format!("the result {ty} does not fit into {}", target.tensor_type());
+            return Err(Error::new(ErrorKind::InPlace, message));
+        }
+        state.write(place, value, origin)?;
+        state.bump(target)
+    }
+}
+
+/// Dense memory that nobody else sees.
+fn memory_of(output: Tensor) -> Result<Shared<Storage>> {
+    let own = output.storage()?.handles() == 1 && output.handles() == 1;
+    let whole = output.is_contiguous() && output.layout().offset == 0;
+    let output = if own && whole { output } else { run::contiguous(&output)? };
+    Ok(output.storage()?.clone())
+}
+
+fn any_traced(args: &[Arg]) -> bool {
+    args.iter().flat_map(|a| a.tensors()).any(|t| t.traced().is_some())
+}
+
+impl Interpreter for Recorder {
+    fn name(&self) -> &'static str {
+        "recorder"
+    }
+
+    fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
+        let _record = profile::timed(Bucket::Record);
+        match op.effect {
+            _ if any_traced(args) => door::bind(op, args, origin),
+            Effect::Read => run::run(op, args),
+            Effect::Pure | Effect::View(_) | Effect::Random | Effect::Write => self.record(op, args, origin),
+        }
+    }
+
+    fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
+        match what {
+            Observe::Extent(dim) => {
+                if let Some(argument) = tensor.pending().and_then(|p| p.number().checked_sub(FIRST_ARGUMENT))
+                {
+                    self.backend.extent(argument as usize, dim, origin);
+                }
+                return Ok(tensor.clone());
+            }
+            Observe::Values => self.flush(Why::Values, origin)?,
+            Observe::Truth => self.flush(Why::Truth, origin)?,
+        }
+        match tensor.pending() {
+            Some(pending) => self.state().stands_for(pending, tensor.layout()),
+            None => {
+                tensor.storage()?;
+                Ok(tensor.clone())
+            }
+        }
+    }
+
+    fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
+        let _record = profile::timed(Bucket::Record);
+        match op.effect {
+            _ if any_traced(args) => door::mutate(op, args, origin),
+            // A Variable takes the deferred tensor as it is.
+            Effect::Write => run::run_in_place(op, args),
+            Effect::Pure | Effect::View(_) | Effect::Random | Effect::Read => self.write(op, args, origin),
+        }
+    }
+
+    fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
+        if args.iter().any(|t| t.traced().is_some()) {
+            return door::call(callable, args, origin);
+        }
+        self.flush(Why::Call, origin)?;
+        let args: SmallVec<[Tensor; 8]> =
+            args.iter().map(|t| door::observe(t, Observe::Values, origin)).collect::<Result<_>>()?;
+        callable.run(&args)
+    }
+
+    fn settle(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
+        self.settled(&[tensor], Why::Values, origin)
+    }
+}
