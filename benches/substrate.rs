@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lab::drivers::{Task, make};
-use lab::modes::MODES;
+use lab::modes::Mode;
 use models::workloads;
 use runtime::{DType, DeviceId, Tensor};
 use std::hint::black_box;
@@ -24,7 +24,7 @@ fn modes(c: &mut Criterion) {
         let inputs: Vec<Tensor> = workload.inputs.iter().map(|(_, t)| t.clone()).collect();
         let mut group = c.benchmark_group(*name);
         group.sample_size(20).measurement_time(Duration::from_secs(2));
-        for mode in MODES {
+        for mode in Mode::of_functions() {
             let mut driver =
                 make(mode, Task::of(&workload), DeviceId::Cpu, false).expect("the mode takes the workload");
             group.bench_function(mode.name, |bench| bench.iter(|| driver.step(&inputs)));

@@ -5,7 +5,7 @@
 
 use eager::prelude::Autograd;
 use lab::execute::{Results, execute};
-use lab::modes::MODES;
+use lab::modes::Mode;
 use runtime::samples::{Made, SampleArg, Samples, TensorSample, make};
 use runtime::table::{Effect, OpDef, table};
 use runtime::{Arg, DType, Origin, Result, Tensor, door};
@@ -172,7 +172,7 @@ fn compare(op: &'static OpDef, case: &[SampleArg], variant: Variant, seed: u64, 
     let wanted = if cotangents.iter().any(Option::is_some) { floats } else { Vec::new() };
     let mut first: Option<String> = None;
     let mut bad = Vec::new();
-    for mode in MODES {
+    for mode in Mode::of_functions() {
         let results = execute(mode, true, &run, &tensors, &cotangents, &wanted);
         if let Ok((outputs, _)) = &results
             && outputs.iter().any(|t| t.requires_grad() && t.dtype() == DType::Bool)

@@ -54,7 +54,7 @@ pub fn run(files: &[PathBuf], programs: Option<&Path>, modes: &[String], device:
 /// One case in one mode.
 pub fn check(file: &File, case: &Case, mode: &Mode, device: DeviceId) -> Outcome {
     let place = |tensors: &[Tensor]| tensors.iter().map(|t| t.to_device(device)).collect::<Result<Vec<_>>>();
-    file.check(case, &mut |program, inputs, cotangents, wanted| {
+    file.check(case, mode, &mut |program, inputs, cotangents, wanted| {
         let cotangents = cotangents
             .iter()
             .map(|c| c.as_ref().map(|t| t.to_device(device)).transpose())

@@ -3,7 +3,7 @@
 use crate::digits::{self, Outcome};
 use crate::drivers::{Driver, Forward, Task, make};
 use crate::measure::{self, Budget, Counts, Step};
-use crate::modes::{MODES, Mode};
+use crate::modes::{MODES, Mode, needs_text};
 use crate::program::{Entry, Generated};
 use crate::record::{Record, is_valid};
 use crate::{environment, table};
@@ -119,6 +119,11 @@ fn begin<'a>(request: &'a Request, count: usize, stop: &'a AtomicBool) -> Result
 pub fn run(request: &Request, stop: &AtomicBool) -> Result<Report> {
     let names = choose_workloads(&request.workloads)?;
     let (mut context, mut report) = begin(request, names.len(), stop)?;
+    // Those that were asked for by name are refused by name.
+    match context.modes.iter().find(|m| m.needs_text() && !request.modes.is_empty()) {
+        Some(mode) => return Err(needs_text(mode)),
+        None => context.modes.retain(|m| !m.needs_text()),
+    }
     for name in names {
         if context.stopped() {
             break;
@@ -200,40 +205,46 @@ pub(crate) fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// What is compared: a task, its inputs, and the right answers.
-struct Subject {
+struct Subject<'a> {
     name: String,
-    task: Task,
+    /// The task as a mode runs it.
+    task: Box<dyn Fn(&Mode) -> Result<Task> + 'a>,
     inputs: Vec<Tensor>,
     /// The numbers of the first steps, in float64.
     reference: Vec<f64>,
 }
 
 /// A workload, with its answers in float64.
-fn workload(context: &Context, name: &str) -> Result<Subject> {
+fn workload(context: &Context, name: &str) -> Result<Subject<'static>> {
     context.progress(name, "float64", "reference");
     let double = workloads::make(name, DType::F64)?;
     let inputs: Vec<Tensor> = double.inputs.iter().map(|(_, t)| t.clone()).collect();
     let reference = answers(&mut *make(&MODES[0], Task::of(&double), DeviceId::Cpu, true)?, &inputs, None)?;
     let single = workloads::make(name, DType::F32)?;
     let inputs = single.inputs.iter().map(|(_, t)| context.place(t)).collect::<Result<_>>()?;
-    Ok(Subject { name: name.to_string(), task: Task::of(&single), inputs, reference })
+    let task = Task::of(&single);
+    Ok(Subject { name: name.to_string(), task: Box::new(move |_| Ok(task.clone())), inputs, reference })
 }
 
 /// A function of a program with its arguments; its answers are those of torch's eager mode on inputs in float64.
-fn program(context: &Context, entry: &Entry, arguments: &Generated) -> Result<Subject> {
+fn program<'a>(context: &Context, entry: &'a Entry, arguments: &'a Generated) -> Result<Subject<'a>> {
     let name = Path::new(&entry.program.source.name).file_stem().unwrap_or_default().to_string_lossy();
     context.progress(&name, "float64", "reference");
     let forward: Forward = Arc::new(entry.bound(arguments.templates.clone()));
     let wide = |t: &Tensor| if t.dtype().is_float() { t.to(DType::F64) } else { Ok(t.clone()) };
     let double = arguments.tensors.iter().map(wide).collect::<Result<Vec<_>>>()?;
-    let mut driver = make(&MODES[0], Task::Forward(forward.clone()), DeviceId::Cpu, true)?;
+    let mut driver = make(&MODES[0], Task::Forward(forward), DeviceId::Cpu, true)?;
     // A program that makes float32 tensors of its own may refuse float64 beside them; then eager is the judge.
     let reference = match answers(&mut *driver, &double, None) {
         Ok(reference) => reference,
         Err(_) => answers(&mut *driver, &arguments.tensors, None)?,
     };
     let inputs = arguments.tensors.iter().map(|t| context.place(t)).collect::<Result<_>>()?;
-    Ok(Subject { name: name.into_owned(), task: Task::Forward(forward), inputs, reference })
+    let exact = context.request.exact;
+    let task = move |mode: &Mode| -> Result<Task> {
+        Ok(Task::Forward(Arc::new(entry.in_mode(mode, exact)?.bound(arguments.templates.clone()))))
+    };
+    Ok(Subject { name: name.into_owned(), task: Box::new(task), inputs, reference })
 }
 
 /// A subject in every mode. A mode that cannot express a program says why instead of a time.
@@ -244,7 +255,7 @@ fn one(context: &Context, subject: &Subject) -> Result<Vec<Record>> {
     for mode in &context.modes {
         context.progress(name, mode.name, "first call");
         let start = Instant::now();
-        let mut driver = make(mode, task.clone(), context.request.device, context.request.exact)?;
+        let mut driver = make(mode, task(mode)?, context.request.device, context.request.exact)?;
         let mut record = Record {
             workload: name.clone(),
             mode: mode.name,

@@ -66,12 +66,20 @@ pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Bo
     }
     let place = |t: &Tensor| if t.device() == device { t.copy() } else { t.to_device(device) };
     Ok(match (mode.staging, task) {
-        (Staging::Autograd | Staging::Tape | Staging::Lazy, Task::Forward(f)) => Box::new(EagerForward(f)),
-        (Staging::Autograd | Staging::Lazy, Task::Gradient(f)) => Box::new(AutogradGradient(Box::new(f))),
+        (Staging::Autograd | Staging::Script | Staging::Tape | Staging::Lazy, Task::Forward(f)) => {
+            Box::new(EagerForward(f))
+        }
+        (Staging::Autograd | Staging::Script | Staging::Lazy, Task::Gradient(f)) => {
+            Box::new(AutogradGradient(Box::new(f)))
+        }
         (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
-        (Staging::Autograd | Staging::Lazy, Task::Train { loss, parameters, rate }) => Box::new(
-            Autograd::new(Box::new(loss), parameters.iter().map(place).collect::<Result<_>>()?, rate)?,
-        ),
+        (Staging::Autograd | Staging::Script | Staging::Lazy, Task::Train { loss, parameters, rate }) => {
+            Box::new(Autograd::new(
+                Box::new(loss),
+                parameters.iter().map(place).collect::<Result<_>>()?,
+                rate,
+            )?)
+        }
         (Staging::Tape, Task::Train { loss, parameters, rate }) => {
             Box::new(Tape { loss, variables: variables(&parameters, place)?, rate })
         }

@@ -28,7 +28,8 @@ pub fn execute(
     wanted: &[usize],
 ) -> Result<Results> {
     match mode.staging {
-        Staging::Autograd => autograd(program, inputs, cotangents, wanted),
+        // What a scripted function computes hangs on tensors like anything else.
+        Staging::Autograd | Staging::Script => autograd(program, inputs, cotangents, wanted),
         Staging::Tape => tape(program, inputs, cotangents, wanted),
         Staging::Trace => trace(mode, exact, program, inputs, cotangents, wanted),
         Staging::Lazy => lazy(mode, exact, program, inputs, cotangents, wanted),

@@ -3,7 +3,7 @@
 
 use crate::drivers::{Driver, Task, make, staged_function, traced_loss};
 use crate::lazy::Deferred;
-use crate::modes::{MODES, Mode, Staging};
+use crate::modes::{MODES, Mode, Staging, needs_text};
 use graph::function::Runner;
 use graph::{Argument, Graph, Options, PassSelection, TraceOptions, picture};
 use models::workloads;
@@ -73,6 +73,7 @@ pub fn run(request: &Request) -> Result<Vec<Stage>> {
             let graphs = driver.lazy().graphs();
             Ok(graphs.iter().map(|g| Stage::new("step", g.recorded.clone(), &g.runner)).collect())
         }
+        Staging::Script => Err(needs_text(mode)),
         Staging::Function | Staging::Autograd | Staging::Tape => {
             let (function, _variables) = staged_function(task, options, Tensor::copy)?;
             let args: Vec<Argument> = inputs.iter().map(Argument::from).collect();

@@ -10,6 +10,9 @@ pub enum Staging {
     Autograd,
     /// The forward is traced with example inputs; its backward is derived; the optimiser stays eager.
     Trace,
+    /// Control flow is kept, from a program's text; what lies between is compiled when it is reached. Gradients hang on
+    /// tensors.
+    Script,
     /// Nothing is staged; gradients by GradientTape.
     Tape,
     /// The whole step is staged.
@@ -63,6 +66,14 @@ pub const MODES: &[Mode] = &[
         bound: false,
     },
     Mode {
+        name: "torch.script",
+        follows: "torch.jit.script",
+        staging: Staging::Script,
+        passes: Some(Passes::Full),
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
         name: "lazy",
         follows: "LazyTensor",
         staging: Staging::Lazy,
@@ -97,6 +108,16 @@ pub const MODES: &[Mode] = &[
 ];
 
 impl Mode {
+    /// Whether it starts from a program's text, so that a function of Rust cannot run in it.
+    pub fn needs_text(&self) -> bool {
+        self.staging == Staging::Script
+    }
+
+    /// The modes in which functions of Rust run.
+    pub fn of_functions() -> impl Iterator<Item = &'static Mode> {
+        MODES.iter().filter(|m| !m.needs_text())
+    }
+
     /// The mode with this name.
     pub fn named(name: &str) -> Result<&'static Mode> {
         MODES.iter().find(|m| m.name == name).ok_or_else(|| {
@@ -115,4 +136,10 @@ impl Mode {
             in_place: true,
         }
     }
+}
+
+/// The error of a function of Rust in a mode that starts from a text.
+pub fn needs_text(mode: &Mode) -> Error {
+    Error::value(format!("the mode '{}' runs programs, not functions of Rust", mode.name))
+        .hint("give it the text of a program: trifold run PROGRAM.py")
 }

@@ -7,6 +7,7 @@ use crate::reference::{self, File};
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, DeviceId, Scalar, Tensor};
 use script::interpret::Host;
+use script::scripted::Scripted;
 use script::tree::{FunctionId, Program};
 use script::types::Type;
 use script::value::{Dict, Value, flatten};
@@ -127,6 +128,8 @@ pub struct Entry {
     pub step_limit: Option<u64>,
     /// Set when the user wants to stop.
     pub stop: Option<Arc<AtomicBool>>,
+    /// Its scripted form, which then runs instead of the tree.
+    pub scripted: Option<Arc<Scripted>>,
 }
 
 impl Entry {
@@ -137,12 +140,21 @@ impl Entry {
             let what = format!("{} has no function '{name}'", program.source.name);
             Error::value(what).hint(format!("its functions are {}", names.join(", ")))
         })?;
-        Ok(Entry { program, function, quiet: true, step_limit: None, stop: None })
+        Ok(Entry { program, function, quiet: true, step_limit: None, stop: None, scripted: None })
     }
 
     /// A function of a file.
     pub fn open(path: &Path, name: &str) -> Result<Entry> {
         Entry::of(Arc::new(Program::open(path)?), name)
+    }
+
+    /// It as it runs in a mode: scripted, where the mode starts from the text.
+    pub fn in_mode(&self, mode: &Mode, exact: bool) -> Result<Entry> {
+        if !mode.needs_text() {
+            return Ok(Entry { scripted: None, ..self.clone() });
+        }
+        let scripted = script::scripted::script(self.program.clone(), self.function, mode.options(exact))?;
+        Ok(Entry { scripted: Some(Arc::new(scripted)), ..self.clone() })
     }
 
     /// Its parameters.
@@ -157,7 +169,10 @@ impl Entry {
         let mut host = Host::new(out);
         host.step_limit = self.step_limit;
         host.stop = self.stop.clone();
-        self.program.call(&mut host, self.function, args)
+        match &self.scripted {
+            Some(scripted) => scripted.call(&mut host, args),
+            None => self.program.call(&mut host, self.function, args),
+        }
     }
 
     /// It as a function of the tensors that its arguments hold.
@@ -316,7 +331,7 @@ pub struct Run {
 /// floating-point tensors that are arguments themselves.
 pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result<Run> {
     let inputs = arguments.tensors.iter().map(|t| t.to_device(request.device)).collect::<Result<Vec<_>>>()?;
-    let function = entry.bound(arguments.templates.clone());
+    let function = entry.in_mode(request.mode, request.exact)?.bound(arguments.templates.clone());
     let run = |cotangents: &[Option<Tensor>], wanted: &[usize]| {
         execute(request.mode, request.exact, &function, &inputs, cotangents, wanted)
     };
@@ -333,7 +348,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result
         false => run(&[], &[])?,
         true => {
             // The outputs' types are those of a first run, which eager gives without staging anything.
-            let like = function(&inputs)?;
+            let like = entry.bound(arguments.templates.clone())(&inputs)?;
             let ones = |t: &Tensor| t.dtype().is_float().then(|| t.ones_like(None)).transpose();
             let cotangents = like.iter().map(ones).collect::<Result<Vec<_>>>()?;
             run(&cotangents, &named.iter().map(|(at, _)| *at).collect::<Vec<_>>())?

@@ -4,6 +4,7 @@
 //! case or its element type asks for; NaN equals NaN.
 
 use crate::execute::{self, Results, Runner};
+use crate::modes::{MODES, Mode};
 use crate::program::{Entry, Generated, Template, template};
 use flate2::read::MultiGzDecoder;
 use runtime::error::{Error, ErrorKind, Result};
@@ -202,20 +203,25 @@ impl File {
 
     /// Checks a case with torch's eager mode.
     pub fn check_eager(&self, case: &Case) -> Outcome {
-        self.check(case, &mut execute::autograd)
+        self.check(case, &MODES[0], &mut execute::autograd)
     }
 
-    /// Checks a case in the mode that `runner` stands for. A panic is a failure, like another value.
-    pub fn check(&self, case: &Case, runner: &mut Runner) -> Outcome {
+    /// Checks a case in a mode, run by `runner`. A panic is a failure, like another value.
+    pub fn check(&self, case: &Case, mode: &Mode, runner: &mut Runner) -> Outcome {
         let entry = match self.entry(case) {
             Err(e) => return Outcome::new(Status::Error, e.to_string()),
             Ok(None) if case.program.is_some() || !calls::is_known(&case.call) => {
                 let name = case.program.as_ref().unwrap_or(&case.call);
                 return Outcome::new(Status::Unsupported, name.clone());
             }
+            // A call of torch by itself is no text.
+            Ok(None) if mode.needs_text() => return Outcome::new(Status::Unsupported, case.call.clone()),
             Ok(entry) => entry,
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(case, entry, runner)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let entry = entry.map(|e| e.in_mode(mode, false)).transpose()?;
+            self.run(case, entry, runner)
+        }));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(panic) => return Outcome::new(Status::Fail, format!("panic: {}", words(&*panic))),

@@ -77,6 +77,14 @@ pub fn at(source: SourceId, byte: u32) {
     HERE.set(Place(u64::from(source.0) << 32 | u64::from(byte)));
 }
 
+/// What follows on this thread comes from where this came from, if that is a place of a program.
+#[inline]
+pub fn resume(origin: Origin) {
+    if origin.place != Place::NONE {
+        HERE.set(origin.place);
+    }
+}
+
 /// Keeps the place at which a program was when it is left, and puts it back when dropped.
 pub struct Kept(Place);
 

@@ -14,6 +14,7 @@ pub mod interpret;
 mod lex;
 pub mod load;
 pub mod parse;
+pub mod scripted;
 pub mod signature;
 pub mod syntax;
 pub mod tree;

@@ -28,8 +28,8 @@ use runtime::value::Arg;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Calls a compiled function whose inputs come from these sources.
-fn invoke(
+/// Calls a compiled function whose inputs come from these sources; `written` says which of them get new values.
+pub fn invoke(
     compiled: &Arc<CompiledFunction>,
     sources: &[Source],
     written: &[bool],

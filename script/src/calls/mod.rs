@@ -20,7 +20,7 @@ mod windows;
 use aliases::ALIASES;
 use operations::OPS;
 use runtime::error::{Error, Result};
-use runtime::table::OpDef;
+use runtime::table::{Effect, OpDef};
 use runtime::{Arg, DType, DeviceId, Host, Origin, Scalar, Tensor, door, table};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -250,6 +250,9 @@ impl Parameter {
     }
 }
 
+/// Parameters of calls that drop elements at random.
+const DROPS: &[&str] = &["dropout", "dropout_p", "training", "p"];
+
 /// Other spellings of a parameter.
 const SPELLINGS: &[(&str, &str)] =
     &[("self", "input"), ("input", "self"), ("axis", "dim"), ("keepdims", "keepdim"), ("axis", "dims")];
@@ -324,6 +327,26 @@ impl Resolved {
         match self.target {
             Target::Op(op) => Some(op),
             Target::Function(_) => None,
+        }
+    }
+
+    /// Whether it draws random numbers, or may.
+    pub fn draws(&self) -> bool {
+        match self.target {
+            Target::Op(op) => op.effect == Effect::Random,
+            Target::Function(function) => {
+                let drawn = |(_, _, own): &Entry| std::ptr::fn_addr_eq(*own, function);
+                draws::FUNCTIONS.iter().any(drawn) || self.parameters.iter().any(|p| DROPS.contains(&p.name))
+            }
+        }
+    }
+
+    /// Whether its result may share the memory of its first argument.
+    pub fn views(&self) -> bool {
+        match self.target {
+            Target::Op(op) => matches!(op.effect, Effect::View(_)),
+            // What is composed may end in a view.
+            Target::Function(_) => true,
         }
     }
 

@@ -8,7 +8,7 @@ use runtime::error::{Error, Result};
 use std::fmt::Write;
 
 /// The value of a constant.
-pub(super) fn constant(constant: &Constant) -> Value {
+pub(crate) fn constant(constant: &Constant) -> Value {
     match constant {
         Constant::None => Value::None,
         Constant::Int(v) => Value::Int(*v),
@@ -229,7 +229,8 @@ fn number(value: Value) -> Result<Value> {
     }
 }
 
-fn convert(conversion: Conversion, value: Value) -> Result<Value> {
+/// The value after an implicit conversion.
+pub(crate) fn convert(conversion: Conversion, value: Value) -> Result<Value> {
     Ok(match conversion {
         Conversion::IntToFloat => Value::Float(value.float()?),
         Conversion::BoolToInt => Value::Int(value.int()?),

@@ -3,10 +3,10 @@
 //! A frame is a run of slots on one stack. Operands of an operation on tensors are borrowed from there: a tensor in a
 //! variable costs its call no handle.
 
-mod expressions;
-mod operations;
-mod places;
-mod statements;
+pub(crate) mod expressions;
+pub(crate) mod operations;
+pub(crate) mod places;
+pub(crate) mod statements;
 
 use crate::diagnostics::SourceFile;
 use crate::syntax::Span;
@@ -38,12 +38,14 @@ pub struct Host {
 
 /// What a program needs once: its constants and the shapes of its classes.
 #[derive(Clone)]
-struct Loaded {
+pub(crate) struct Loaded {
     /// Of which program.
     source: Arc<SourceFile>,
     place: SourceId,
-    globals: Rc<Vec<Value>>,
-    shapes: Rc<[Rc<Shape>]>,
+    /// The values of the module's constants.
+    pub(crate) globals: Rc<Vec<Value>>,
+    /// The shapes of its classes.
+    pub(crate) shapes: Rc<[Rc<Shape>]>,
 }
 
 impl Default for Host {
@@ -71,7 +73,7 @@ impl Host {
 
     /// One more turn.
     #[inline]
-    fn tick(&mut self) -> Result<()> {
+    pub(crate) fn tick(&mut self) -> Result<()> {
         self.steps += 1;
         match (self.step_limit, &self.stop) {
             (None, None) => Ok(()),
@@ -94,6 +96,24 @@ impl Program {
     /// The function of this name; a method's is `Class.method`.
     pub fn find(&self, name: &str) -> Option<FunctionId> {
         self.functions.iter().position(|f| &*f.name == name).map(|i| FunctionId(i as u32))
+    }
+
+    /// What the program needs once, made when it is first asked for.
+    pub(crate) fn loaded(&self, host: &mut Host) -> Result<Loaded> {
+        Machine::load(self, host).map(|machine| machine.loaded)
+    }
+
+    /// The default of a function's parameter.
+    pub(crate) fn default(&self, host: &mut Host, function: FunctionId, parameter: usize) -> Result<Value> {
+        let mut machine = Machine::load(self, host)?;
+        let found = &self.functions[function.0 as usize];
+        match &found.parameters[parameter].default {
+            Some(default) => machine.eval(default),
+            None => Err(Error::value(format!(
+                "TypeError: {}() is missing its argument '{}'",
+                found.name, found.parameters[parameter].name
+            ))),
+        }
     }
 
     /// Calls a function. Arguments left out at the end take their defaults, and ints may stand for floats.

@@ -101,19 +101,7 @@ impl<'p> Machine<'p, '_> {
         while given.last().is_some_and(Arg::is_none) {
             given.pop();
         }
-        match returns {
-            Returns::Tensor => door::bind1(op, &given).map(Value::Tensor),
-            Returns::Nothing => {
-                let Some(Arg::Tensor(target)) = given.first() else {
-                    return Err(Error::value(format!("{} writes to a tensor", call.name)));
-                };
-                door::mutate(op, &given, Origin::caller())?;
-                Ok(Value::Tensor((*target).clone()))
-            }
-            Returns::Tuple | Returns::List | Returns::Bool => {
-                returned(door::bind(op, &given, Origin::caller())?.into_iter(), returns)
-            }
-        }
+        bound(op, call, &given, returns)
     }
 
     /// The operands, where every one is a variable or a literal that can be passed as it lies: most calls in loops.
@@ -156,18 +144,6 @@ impl<'p> Machine<'p, '_> {
                 self.stack.push(value);
                 self.stack.len() - 1
             }
-        };
-        let all_ints = |values: &[Value], ints: &mut Ints| {
-            for value in values {
-                match value {
-                    Value::Int(n) => ints.push(*n),
-                    _ => {
-                        ints.truncate(start);
-                        return false;
-                    }
-                }
-            }
-            true
         };
         let gathered = match &self.stack[at] {
             Value::List(list) => all_ints(&list.borrow(), ints),
@@ -214,6 +190,73 @@ impl<'p> Machine<'p, '_> {
         }
         self.at(span);
         run(call, &values, returns)
+    }
+}
+
+/// Calls torch with values, `None` for arguments that are left out.
+pub(crate) fn call(call: &Resolved, args: &[Option<&Value>], returns: &Returns) -> Result<Value> {
+    let listed = || -> Result<Value> {
+        let values: SmallVec<[Option<calls::Value>; 8]> =
+            args.iter().map(|a| a.map(Value::to_call).transpose()).collect::<Result<_>>()?;
+        run(call, &values, returns)
+    };
+    let Some(op) = call.op() else { return listed() };
+    let given = args.iter().rposition(|a| !matches!(a, None | Some(Value::None))).map_or(0, |i| i + 1);
+    let args = &args[..given];
+    // Lists of ints first, since operands borrow from where they are gathered.
+    let (mut ints, mut ranges) = (Ints::new(), SmallVec::<[Option<Range<usize>>; 8]>::new());
+    for arg in args {
+        let start = ints.len();
+        let gathered = match arg {
+            Some(Value::List(list)) => all_ints(&list.borrow(), &mut ints),
+            Some(Value::Tuple(values)) => all_ints(values, &mut ints),
+            _ => false,
+        };
+        ranges.push(gathered.then(|| start..ints.len()));
+    }
+    let mut operands: SmallVec<[Arg; 8]> = SmallVec::new();
+    for (arg, range) in args.iter().zip(&ranges) {
+        operands.push(match (arg, range) {
+            (_, Some(range)) => Arg::Ints(&ints[range.clone()]),
+            (None, _) => Arg::None,
+            (Some(value), _) => match value.arg() {
+                Some(arg) => arg,
+                None => return listed(),
+            },
+        });
+    }
+    bound(op, call, &operands, returns)
+}
+
+/// Adds the ints of a list; false, and nothing is added, if others are among them.
+fn all_ints(values: &[Value], ints: &mut Ints) -> bool {
+    let start = ints.len();
+    for value in values {
+        match value {
+            Value::Int(n) => ints.push(*n),
+            _ => {
+                ints.truncate(start);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// An operation of the table on its operands.
+fn bound(op: &'static OpDef, call: &Resolved, given: &[Arg], returns: &Returns) -> Result<Value> {
+    match returns {
+        Returns::Tensor => door::bind1(op, given).map(Value::Tensor),
+        Returns::Nothing => {
+            let Some(Arg::Tensor(target)) = given.first() else {
+                return Err(Error::value(format!("{} writes to a tensor", call.name)));
+            };
+            door::mutate(op, given, Origin::caller())?;
+            Ok(Value::Tensor((*target).clone()))
+        }
+        Returns::Tuple | Returns::List | Returns::Bool => {
+            returned(door::bind(op, given, Origin::caller())?.into_iter(), returns)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use runtime::{DType, Tensor};
 use smallvec::SmallVec;
 
 /// The entries of a tensor's index.
-pub(super) type Indices = SmallVec<[Index; 4]>;
+pub(crate) type Indices = SmallVec<[Index; 4]>;
 
 impl<'p> Machine<'p, '_> {
     /// The index of a tensor.
@@ -61,12 +61,12 @@ impl<'p> Machine<'p, '_> {
 }
 
 /// Whether what an index names is a copy and no view.
-pub(super) fn copies(index: &[Index]) -> bool {
+pub(crate) fn copies(index: &[Index]) -> bool {
     index.iter().any(|i| matches!(i, Index::Places(_) | Index::Truth(_)))
 }
 
 /// Writes a tensor or a number over elements of a tensor.
-pub(super) fn set_elements(tensor: &Tensor, index: &[Index], value: &Value) -> Result<()> {
+pub(crate) fn set_elements(tensor: &Tensor, index: &[Index], value: &Value) -> Result<()> {
     match value {
         Value::Tensor(t) => tensor.set_at(index, t),
         other => {
@@ -78,7 +78,7 @@ pub(super) fn set_elements(tensor: &Tensor, index: &[Index], value: &Value) -> R
 }
 
 /// A field of an object.
-pub(super) fn field(object: &Value, field: u32) -> Result<Value> {
+pub(crate) fn field(object: &Value, field: u32) -> Result<Value> {
     let Value::Object(object) = object else { return Err(object.unexpected("an object")) };
     let fields = object.fields.borrow();
     let value = fields.get(field as usize).cloned();
@@ -95,7 +95,7 @@ fn place(i: i64, n: usize, of: &str) -> Result<usize> {
 }
 
 /// `container[key]` of host values.
-pub(super) fn item(container: &Value, key: &Value) -> Result<Value> {
+pub(crate) fn item(container: &Value, key: &Value) -> Result<Value> {
     match container {
         Value::List(list) => {
             let list = list.borrow();
@@ -118,7 +118,7 @@ pub(super) fn item(container: &Value, key: &Value) -> Result<Value> {
 }
 
 /// `container[key] = value` of a list or dict.
-pub(super) fn set_item(container: &Value, key: Value, value: Value) -> Result<()> {
+pub(crate) fn set_item(container: &Value, key: Value, value: Value) -> Result<()> {
     match container {
         Value::List(list) => {
             let mut list = list.borrow_mut();
@@ -136,7 +136,7 @@ pub(super) fn set_item(container: &Value, key: Value, value: Value) -> Result<()
 }
 
 /// `del container[key]`.
-pub(super) fn delete(container: &Value, key: &Value) -> Result<()> {
+pub(crate) fn delete(container: &Value, key: &Value) -> Result<()> {
     match container {
         Value::List(list) => {
             let mut list = list.borrow_mut();
@@ -176,7 +176,7 @@ fn sliced(n: usize, [start, stop, step]: [Option<i64>; 3]) -> Result<Vec<usize>>
 }
 
 /// `container[start:stop:step]` of a list, tuple or string.
-pub(super) fn slice(container: &Value, bounds: [Option<i64>; 3]) -> Result<Value> {
+pub(crate) fn slice(container: &Value, bounds: [Option<i64>; 3]) -> Result<Value> {
     let pick = |values: &[Value]| -> Result<Vec<Value>> {
         Ok(sliced(values.len(), bounds)?.into_iter().map(|i| values[i].clone()).collect())
     };

@@ -222,7 +222,8 @@ impl<'p> Machine<'p, '_> {
     }
 }
 
-fn set_field(object: &Value, field: u32, value: Value) -> Result<()> {
+/// `object.field = value`.
+pub(crate) fn set_field(object: &Value, field: u32, value: Value) -> Result<()> {
     let Value::Object(object) = object else { return Err(object.unexpected("an object")) };
     match object.fields.borrow_mut().get_mut(field as usize) {
         Some(place) => *place = value,
@@ -232,7 +233,7 @@ fn set_field(object: &Value, field: u32, value: Value) -> Result<()> {
 }
 
 /// What replaces `current`, unless it changed in place: tensors do, and lists that are added to.
-fn augment(op: BinaryOp, current: &Value, value: &Value) -> Result<Option<Value>> {
+pub(crate) fn augment(op: BinaryOp, current: &Value, value: &Value) -> Result<Option<Value>> {
     match (current, op) {
         (Value::Tensor(t), _) => in_place(op, t, value).map(|()| None),
         (Value::List(list), BinaryOp::Add) => {
@@ -274,7 +275,8 @@ fn op_in_place(op: BinaryOp) -> Result<&'static OpDef> {
     })
 }
 
-fn in_place(op: BinaryOp, target: &Tensor, value: &Value) -> Result<()> {
+/// `target op= value` of a tensor.
+pub(crate) fn in_place(op: BinaryOp, target: &Tensor, value: &Value) -> Result<()> {
     let Some(operand) = value.arg() else { return Err(value.unexpected("a tensor or a number")) };
     door::mutate(op_in_place(op)?, &[Arg::Tensor(target), operand], Origin::caller())
 }

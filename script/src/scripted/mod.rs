@@ -1,0 +1,112 @@
+//! `torch.script`: a function of a program as a graph with its control flow, and the executor of such graphs.
+//!
+//! In the order of flow: `lower` makes the graph of a typed tree (calls of the program's functions become part of their
+//! caller), the passes of the graph crate rewrite it, `carve` gathers tensor operations into regions, `code` writes what is
+//! left as instructions on registers, and `run` executes them. A region is compiled when it is first reached, for what its
+//! inputs are then, and is one operation with a backward of its own for a tape; all between regions goes through the door.
+
+mod action;
+mod carve;
+mod code;
+mod lower;
+mod perform;
+mod region;
+mod run;
+
+pub use action::{Action, Call};
+pub use region::{Region, RegionReport};
+
+use crate::interpret::Host;
+use crate::tree::{FunctionId, Program};
+use crate::types::Type;
+use crate::value::Value;
+use code::Code;
+use graph::passes::PassLog;
+use graph::{Graph, Options, optimize, verify};
+use perform::World;
+use runtime::error::{Error, Result};
+use runtime::origin;
+use std::fmt;
+use std::sync::Arc;
+
+/// A scripted function.
+pub struct Scripted {
+    program: Arc<Program>,
+    function: FunctionId,
+    options: Options,
+    graph: Graph,
+    optimized: Arc<Graph>,
+    log: PassLog,
+    code: Code,
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scripted").field("name", &self.graph.name).finish()
+    }
+}
+
+/// Scripts a function of a program: torch.jit.script.
+pub fn script(program: Arc<Program>, function: FunctionId, options: Options) -> Result<Scripted> {
+    let graph = lower::lower(&program, function)?;
+    verify(&graph)?;
+    let writes = graph.walk().into_iter().any(|id| match &graph.node(id).kind {
+        graph::NodeKind::Host(call) => Call::of(call.as_ref()).is_some_and(|c| c.action.writes()),
+        _ => false,
+    });
+    let (rewritten, log) = optimize(graph.clone(), &options)?;
+    let (optimized, _) = carve::carve(&rewritten, writes)?;
+    verify(&optimized)?;
+    let optimized = Arc::new(optimized);
+    let code = Code::of(&optimized)?;
+    Ok(Scripted { program, function, options, graph, optimized, log, code })
+}
+
+impl Scripted {
+    /// Calls it. Arguments left out at the end take their defaults, and ints may stand for floats.
+    pub fn call(&self, host: &mut Host, args: Vec<Value>) -> Result<Value> {
+        let function = &self.program.functions[self.function.0 as usize];
+        let (given, wanted) = (args.len(), function.parameters.len());
+        if given > wanted {
+            return Err(Error::value(format!(
+                "TypeError: {}() takes {wanted} arguments, got {given}",
+                function.name
+            )));
+        }
+        let mut values: Vec<Value> = Vec::with_capacity(wanted);
+        for (parameter, value) in function.parameters.iter().zip(args) {
+            values.push(match (&parameter.ty, value) {
+                (Type::Float, Value::Int(v)) => Value::Float(v as f64),
+                (_, value) => value,
+            });
+        }
+        for i in given..wanted {
+            values.push(self.program.default(host, self.function, i)?);
+        }
+        let _kept = origin::keep();
+        let loaded = self.program.loaded(host)?;
+        host.tick()?;
+        let mut world = World { host, loaded, modes: Vec::new() };
+        run::run(&self.code, &self.options, values, &mut world)
+    }
+
+    /// The graph as it was lowered.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The graph after the passes, with its regions.
+    pub fn optimized(&self) -> &Graph {
+        &self.optimized
+    }
+
+    /// What the passes did.
+    pub fn log(&self) -> &PassLog {
+        &self.log
+    }
+
+    /// What the regions have done so far.
+    pub fn regions(&self) -> Vec<RegionReport> {
+        self.code.regions.iter().map(Region::report).collect()
+    }
+}

@@ -1,0 +1,302 @@
+//! A compiled part of a program: it is staged for what its inputs are (element type, shape and device of tensors, host
+//! values by value), and compiled with a backward of its own, which is made when it is first needed.
+//!
+//! Shapes are static: every new kind of inputs is another compilation, up to a limit. Beyond it, and where the part cannot
+//! be staged, the host runs its operations one by one, and the region says why.
+
+use super::action::{Action, Call};
+use super::perform::{Args, World, perform, unpack};
+use crate::value::Value;
+use graph::function::{CompiledFunction, invoke};
+use graph::ir::{BlockId, Graph, NodeKind, Operand, ValueId};
+use graph::trace::{Mode, Source, Spec, record};
+use graph::{Options, Type};
+use runtime::device::DeviceId;
+use runtime::door;
+use runtime::error::{Error, Origin, Result};
+use runtime::infer::TensorType;
+use runtime::{Host, Tensor, origin};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most kinds of inputs that a region is compiled for; torch specialises ten times too before it falls back.
+const MOST: usize = 12;
+
+/// A part of a program that is compiled as one.
+pub struct Region {
+    name: String,
+    graph: Arc<Graph>,
+    block: BlockId,
+    /// Values from outside.
+    pub(super) inputs: Vec<ValueId>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Most recently used first.
+    kinds: Vec<Arc<Kind>>,
+    /// Why the host runs it, where it does.
+    fallback: Option<String>,
+    calls: u64,
+}
+
+/// What one input was compiled for.
+#[derive(Clone, PartialEq, Debug)]
+enum Key {
+    Tensor(TensorType, DeviceId),
+    Host(Host),
+}
+
+/// A region compiled for one kind of inputs.
+struct Kind {
+    keys: Vec<Key>,
+    compiled: Arc<CompiledFunction>,
+    sources: Vec<Source>,
+    written: Vec<bool>,
+    /// Which inputs are tensors.
+    tensors: Vec<usize>,
+    outputs: Vec<Output>,
+}
+
+/// One output of a region.
+#[derive(Clone, Debug)]
+enum Output {
+    /// This result of the compiled function.
+    Tensor(usize),
+    /// A number, which depends on what the region was compiled for alone.
+    Host(Host),
+}
+
+/// What a region has done, for reports.
+#[derive(Clone)]
+pub struct RegionReport {
+    /// Its name.
+    pub name: String,
+    /// How often it ran.
+    pub calls: u64,
+    /// For how many kinds of inputs it is compiled.
+    pub kinds: usize,
+    /// Why the host runs it one operation at a time, where it does.
+    pub fallback: Option<String>,
+    /// What was compiled, most recently used first.
+    pub compiled: Vec<Arc<CompiledFunction>>,
+}
+
+impl Region {
+    pub(super) fn new(name: String, graph: Arc<Graph>, block: BlockId) -> Region {
+        let inputs = graph.free_values(block);
+        Region { name, graph, block, inputs, state: Mutex::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has done so far.
+    pub fn report(&self) -> RegionReport {
+        let state = self.state();
+        RegionReport {
+            name: self.name.clone(),
+            calls: state.calls,
+            kinds: state.kinds.len(),
+            fallback: state.fallback.clone(),
+            compiled: state.kinds.iter().map(|k| k.compiled.clone()).collect(),
+        }
+    }
+
+    /// Runs it on its inputs; `None` where the host has to.
+    pub(super) fn run(
+        &self,
+        args: Args,
+        options: &Options,
+        world: &mut World,
+        origin: Origin,
+    ) -> Result<Option<SmallVec<[Value; 4]>>> {
+        // Another recording takes the operations themselves.
+        if door::in_scope() {
+            return Ok(None);
+        }
+        let kind = {
+            let mut state = self.state();
+            state.calls += 1;
+            if state.fallback.is_some() {
+                return Ok(None);
+            }
+            match state.kinds.iter().position(|kind| kind.fits(args)) {
+                Some(0) => Some(state.kinds[0].clone()),
+                Some(at) => {
+                    state.kinds[..=at].rotate_right(1);
+                    Some(state.kinds[0].clone())
+                }
+                None => None,
+            }
+        };
+        let kind = match kind {
+            Some(kind) => kind,
+            None => match self.compile(args, options, world) {
+                Ok(kind) => kind,
+                Err(why) => {
+                    self.state().fallback = Some(why.to_string());
+                    return Ok(None);
+                }
+            },
+        };
+        let tensors: SmallVec<[Tensor; 8]> =
+            kind.tensors.iter().map(|&i| args.get(i).tensor().cloned()).collect::<Result<_>>()?;
+        let results = invoke(&kind.compiled, &kind.sources, &kind.written, &tensors, origin)?;
+        let outputs = kind.outputs.iter().map(|output| match output {
+            Output::Tensor(i) => Value::Tensor(results[*i].clone()),
+            Output::Host(host) => value_of(host),
+        });
+        Ok(Some(outputs.collect()))
+    }
+
+    /// Stages it for these inputs.
+    fn compile(&self, args: Args, options: &Options, world: &mut World) -> Result<Arc<Kind>> {
+        if self.state().kinds.len() >= MOST {
+            return Err(Error::value(format!("{} was compiled for {MOST} kinds of inputs", self.name)));
+        }
+        let (mut keys, mut specs, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
+        for i in 0..self.inputs.len() {
+            keys.push(match args.get(i) {
+                Value::Tensor(t) => {
+                    specs.push(Spec { example: None, ..Spec::of(t) });
+                    tensors.push(i);
+                    Key::Tensor(t.tensor_type(), t.device())
+                }
+                other => Key::Host(host_of(other)?),
+            });
+        }
+        let outputs = RefCell::new(Vec::new());
+        let _kept = origin::keep();
+        let recording = record(&self.name, Mode::Staged, &specs, |traced| {
+            let mut registers = vec![Value::None; self.graph.value_count()];
+            for (i, &input) in self.inputs.iter().enumerate() {
+                registers[input.0 as usize] = args.get(i).clone();
+            }
+            for (&i, tensor) in tensors.iter().zip(traced) {
+                registers[self.inputs[i].0 as usize] = Value::Tensor(tensor.clone());
+            }
+            self.stage(&mut registers, world)?;
+            let mut results = Vec::new();
+            for &value in &self.graph.block(self.block).results {
+                let output = match &registers[value.0 as usize] {
+                    Value::Tensor(t) => {
+                        results.push(t.clone());
+                        Output::Tensor(results.len() - 1)
+                    }
+                    other => Output::Host(host_of(other)?),
+                };
+                outputs.borrow_mut().push(output);
+            }
+            Ok(results)
+        })?;
+        let device = specs.first().map_or(DeviceId::Cpu, |s| s.device);
+        if !recording.graph.write_backs.is_empty() {
+            return Err(Error::internal("a region writes state"));
+        }
+        let compiled = CompiledFunction::new(recording.graph.clone(), options.clone(), device)?;
+        let kind = Arc::new(Kind {
+            keys,
+            compiled,
+            written: vec![false; recording.sources.len()],
+            sources: recording.sources,
+            tensors,
+            outputs: outputs.into_inner(),
+        });
+        self.state().kinds.insert(0, kind.clone());
+        Ok(kind)
+    }
+
+    /// Does what the region's nodes do, with traced tensors; registers are the graph's values.
+    fn stage(&self, registers: &mut Vec<Value>, world: &mut World) -> Result<()> {
+        for &id in &self.graph.block(self.block).nodes {
+            let node = self.graph.node(id);
+            let NodeKind::Host(call) = &node.kind else {
+                return Err(Error::internal(format!("a region holds a '{}'", node.kind.word())));
+            };
+            let call =
+                Call::of(call.as_ref()).ok_or_else(|| Error::internal("a foreign call in a region"))?;
+            if let Some(origin) = node.origin {
+                origin::resume(origin);
+            }
+            let mut places: SmallVec<[u32; 8]> = SmallVec::new();
+            for operand in &node.operands {
+                places.push(match operand {
+                    Operand::Value(v) => v.0,
+                    Operand::Host(host) => {
+                        registers.push(value_of(host));
+                        registers.len() as u32 - 1
+                    }
+                    Operand::Values(_) => return Err(Error::internal("a list of operands in a region")),
+                });
+            }
+            match call.action {
+                Action::Unpack => {
+                    let parts = unpack(&registers[places[0] as usize], node.outputs.len())?;
+                    for (output, part) in node.outputs.iter().zip(parts.iter()) {
+                        registers[output.0 as usize] = part.clone();
+                    }
+                }
+                _ => {
+                    let value = perform(&call.action, Args { registers, places: &places }, world)?;
+                    if let Some(output) = node.outputs.first() {
+                        registers[output.0 as usize] = value;
+                    }
+                }
+            }
+            registers.truncate(self.graph.value_count());
+        }
+        Ok(())
+    }
+
+    /// Types of its inputs and outputs, for readers.
+    pub fn signature(&self) -> String {
+        let show = |values: &[ValueId]| {
+            let types: Vec<String> = values.iter().map(|&v| ty_of(&self.graph, v).to_string()).collect();
+            types.join(", ")
+        };
+        format!("({}) -> ({})", show(&self.inputs), show(&self.graph.block(self.block).results))
+    }
+}
+
+fn ty_of(graph: &Graph, value: ValueId) -> &Type {
+    graph.ty(value)
+}
+
+impl Kind {
+    #[inline]
+    fn fits(&self, args: Args) -> bool {
+        self.keys.iter().enumerate().all(|(i, key)| match (key, args.get(i)) {
+            (Key::Tensor(ty, device), Value::Tensor(t)) => *ty == *t && *device == t.device(),
+            (Key::Tensor(..), _) | (Key::Host(_), Value::Tensor(_)) => false,
+            (Key::Host(host), value) => host_of(value).is_ok_and(|h| h == *host),
+        })
+    }
+}
+
+/// A host value that a region can be compiled for.
+fn host_of(value: &Value) -> Result<Host> {
+    Ok(match value {
+        Value::None => Host::None,
+        Value::Str(text) => Host::Str(text.clone()),
+        Value::DType(dtype) => Host::DType(*dtype),
+        other => match other.scalar() {
+            Some(scalar) => Host::Scalar(scalar),
+            None => return Err(other.unexpected("a number")),
+        },
+    })
+}
+
+/// A constant of a graph as a value.
+pub(super) fn value_of(host: &Host) -> Value {
+    match host {
+        Host::None => Value::None,
+        Host::Str(text) => Value::Str(text.clone()),
+        Host::DType(dtype) => Value::DType(*dtype),
+        Host::Scalar(scalar) => Value::from(*scalar),
+        Host::Ints(ints) => Value::ints(ints.iter().copied()),
+    }
+}
