@@ -27,6 +27,7 @@ pub mod rewrite;
 mod same;
 pub mod schema;
 pub mod specialize;
+mod stack;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::build::{infer_host, infer_op};
 use crate::ir::{BlockId, Graph, InputRole, Node, NodeId, NodeKind, Operand, Type, ValueId};
 use crate::print::Names;
 use crate::schema::{OperandKind, schema};
+use crate::stack;
 use kernels::DType;
 use runtime::error::{Error, Result};
 use runtime::infer::TensorType;
@@ -41,6 +42,14 @@ struct Check<'a> {
     graph: &'a Graph,
     names: Names,
     scope: Vec<Scope>,
+}
+
+/// Whether a value of type `from` may go on as one of type `to`: equal, or a stack whose first extent is forgotten.
+fn becomes(from: &Type, to: &Type) -> bool {
+    match (from, to) {
+        (Type::Tensor(from), Type::Tensor(to)) => from == to || stack::of(from).as_ref() == Some(to),
+        (from, to) => from == to,
+    }
 }
 
 impl Check<'_> {
@@ -254,7 +263,8 @@ impl Check<'_> {
                     *scope = Scope::Live;
                 }
             }
-            if self.types(&self.graph.block(block).params) != carried {
+            let params = self.types(&self.graph.block(block).params);
+            if params.len() != carried.len() || !carried.iter().zip(&params).all(|(c, p)| becomes(c, p)) {
                 return Err(self.at(node, format!("block {i} does not take what the node gives it")));
             }
             let results = self.types(&self.graph.block(block).results);
@@ -262,7 +272,7 @@ impl Check<'_> {
             let fits = if is_condition {
                 matches!(results.as_slice(), [ty] if truth(ty))
             } else {
-                results == outputs
+                results.len() == outputs.len() && results.iter().zip(&outputs).all(|(r, o)| becomes(r, o))
             };
             if !fits {
                 return Err(self.at(node, format!("block {i} does not give what the node promises")));
@@ -278,7 +288,10 @@ impl Check<'_> {
                 );
             }
         }
-        if matches!(node.kind, NodeKind::While) && carried != outputs {
+        let grows = |(from, to): (&Type, &Type)| becomes(from, to);
+        if matches!(node.kind, NodeKind::While)
+            && (carried.len() != outputs.len() || !carried.iter().zip(&outputs).all(grows))
+        {
             return Err(self.at(node, "the outputs must have the types of the carried values".to_string()));
         }
         Ok(())

@@ -6,10 +6,11 @@
 //! residuals as further results, and a backward that takes them. What is saved is what the rules read of the forward
 //! values; inputs, constants and views of them are not saved but taken again.
 //!
-//! A branch is differentiated by a branch that computes the chosen side again. A loop that a gradient would have to pass
-//! is an error: its number of turns, hence what it would save, is not known before it runs.
+//! A branch is differentiated by a branch that computes the chosen side again; a loop by a loop back over what its turns
+//! have left on stacks (`turns`, docs/decisions/0015).
 
 mod record;
+mod turns;
 
 use crate::build::{Builder, ValueMap};
 use crate::ir::{Graph, InputRole, NodeId, NodeKind, Operand, Type, ValueId};

@@ -1,11 +1,13 @@
 //! Replaying a graph under a tracer, with a record for every node that a gradient passes.
 
+use super::turns::Turns;
 use super::{differentiable, here};
 use crate::host::Item;
 use crate::interpret::{self, Operands};
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, ValueId};
 use crate::trace::{Tracer, cond};
 use runtime::callable::Callable;
+use runtime::device::DeviceId;
 use runtime::door;
 use runtime::error::{Error, Origin, Result};
 use runtime::reverse::{self, Cotangents, Edge, Recorded};
@@ -48,6 +50,14 @@ enum Rule<'a> {
         node: &'a Node,
         condition: Tensor,
         free: Vec<(ValueId, Item)>,
+    },
+    Turns {
+        turns: Turns,
+        tracer: &'a Arc<Tracer>,
+        /// The values from outside that the loop reads.
+        outside: Vec<Tensor>,
+        /// The number of turns and the stacks.
+        left: Vec<Tensor>,
     },
     Refuse(&'static str),
 }
@@ -173,17 +183,7 @@ impl<'a> Replay<'a> {
                 let rule = Rule::Call { callable: callable.clone(), args, residuals: residuals.into_vec() };
                 self.define(node, outputs, Some((rule, &reads)))
             }
-            NodeKind::While => {
-                let free = self.free(node)?;
-                let mut reads: Vec<ValueId> = node.reads().collect();
-                reads.extend(free.iter().map(|(v, _)| *v));
-                if self.needs(&reads) != 0 {
-                    let why =
-                        "the number of turns of a loop is not known when its gradient is made; unroll it";
-                    return Err(Error::gradient(why).at(origin));
-                }
-                self.copy_loop(node, origin)
-            }
+            NodeKind::While => self.repeat(node, origin),
             NodeKind::Host(call) => Err(interpret::foreign(call.as_ref()).at(origin)),
             NodeKind::HostOp(op) => {
                 let mut inputs = Vec::new();
@@ -204,25 +204,24 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A loop that no gradient passes stays a loop.
-    fn copy_loop(&mut self, node: &'a Node, origin: Origin) -> Result<()> {
-        let graph = self.graph;
-        let init = self.tensors(&node.reads().collect::<Vec<_>>())?;
+    /// A loop: as it is where no gradient passes, else with stacks for the loop back.
+    fn repeat(&mut self, node: &'a Node, origin: Origin) -> Result<()> {
         let free = self.free(node)?;
-        let turn = |at: usize, carried: &[Tensor]| {
-            let mut inner = Replay::new(graph, self.tracer);
-            inner.values = free.iter().cloned().collect();
-            let block = graph.block(node.blocks[at]);
-            let carried = block.params.iter().copied().zip(carried.iter().cloned().map(Item::Tensor));
-            inner.values.extend(carried);
-            inner.nodes(node.blocks[at])?;
-            inner.tensors(&block.results)
+        let mut reads: Vec<ValueId> = node.reads().collect();
+        reads.extend(free.iter().map(|(v, _)| *v).filter(|&v| self.graph.ty(v).tensor().is_some()));
+        let args = self.tensors(&reads)?;
+        let device = args.first().map_or(DeviceId::Cpu, Tensor::device);
+        let mut turns = Turns::of(self.graph, node, &free, device, origin)?;
+        let needed: Vec<bool> = reads.iter().map(|&v| !matches!(self.edge(v), Edge::None)).collect();
+        let Some(forward) = turns.forward(&needed)? else {
+            let outputs = self.tracer.insert(turns.plain(), &args, origin)?;
+            return self.define(node, outputs, None);
         };
-        let condition = |carried: &[Tensor]| {
-            turn(0, carried)?.pop().ok_or_else(|| Error::internal("a loop without condition").at(origin))
-        };
-        let outputs = crate::trace::while_loop(condition, |carried| turn(1, carried), &init)?;
-        self.define(node, outputs, None)
+        let mut outputs = self.tracer.insert(&forward, &args, origin)?;
+        let left = outputs.split_off(node.outputs.len());
+        let outside = args[node.outputs.len()..].to_vec();
+        let rule = Rule::Turns { turns, tracer: self.tracer, outside, left };
+        self.define(node, outputs, Some((rule, &reads)))
     }
 
     /// The values from outside that the blocks of a node read.
@@ -313,10 +312,30 @@ impl<'a> Recorded for Record<'a> {
             Rule::If { graph, tracer, node, condition, free } => {
                 branch(graph, tracer, node, condition, free, cotangents, needs)
             }
+            Rule::Turns { turns, tracer, outside, left } => {
+                loop_back(turns, tracer, outside, left, cotangents, facts.origin)
+            }
             Rule::Refuse(why) => Err(Error::gradient(format!("no gradient, because {why}"))),
         }
         .map_err(|e| e.at(facts.origin))
     }
+}
+
+/// The gradients of a loop's first carried values and of what it reads from outside.
+fn loop_back(
+    turns: &Turns,
+    tracer: &Arc<Tracer>,
+    outside: &[Tensor],
+    left: &[Tensor],
+    cotangents: &Cotangents,
+    origin: Origin,
+) -> Result<Gradients> {
+    let given: Vec<bool> = cotangents.iter().map(Option::is_some).collect();
+    let (graph, there) = turns.backward(&given)?;
+    let seeds = cotangents.iter().zip(&there).filter(|(_, there)| **there).filter_map(|(c, _)| c.as_ref());
+    let args: Vec<Tensor> = outside.iter().chain(left).chain(seeds).cloned().collect();
+    let mut gradients = tracer.insert(&graph, &args, origin)?.into_iter();
+    Ok(there.into_iter().map(|there| if there { gradients.next() } else { None }).collect())
 }
 
 /// The gradient of a branch: the chosen side again, with records, and its walk.

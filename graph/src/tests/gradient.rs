@@ -6,7 +6,7 @@ use crate::interpret;
 use crate::ir::Graph;
 use crate::parse::parse;
 use crate::trace::{Mode, Spec, cond, record};
-use runtime::{DeviceId, ErrorKind, Result, Tensor};
+use runtime::{DeviceId, Result, Tensor};
 
 fn all(graph: &Graph) -> Joint {
     let (inputs, results) = (graph.params().len(), graph.results().len());
@@ -147,26 +147,4 @@ fn what_is_saved_is_what_rules_read() {
     let for_w = joint(&graph, DeviceId::Cpu, &[false, true], &[true]).unwrap();
     assert_eq!(for_w.saved(), []);
     assert_eq!(for_w.gradients.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
-}
-
-#[test]
-fn a_loop_in_the_way_is_an_error() {
-    let graph = parse(
-        "graph g(%x: f64[]) {
-           %0: f64[] = while(%x)
-           { (%1: f64[])
-             %2: bool[] = lt(%1, 10.0)
-             yield %2
-           }
-           { (%3: f64[])
-             %4: f64[] = mul(%3, 2.0)
-             yield %4
-           }
-           return %0
-         }",
-    )
-    .unwrap();
-    let error = joint(&graph, DeviceId::Cpu, &[true], &[true]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Gradient);
-    assert!(joint(&graph, DeviceId::Cpu, &[false], &[true]).is_ok());
 }

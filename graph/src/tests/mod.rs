@@ -2,6 +2,7 @@
 
 mod function;
 mod gradient;
+mod loops;
 mod random;
 mod text;
 mod trace;

@@ -12,6 +12,7 @@
 
 mod branch;
 mod cells;
+mod insert;
 mod scatter;
 mod state;
 mod tracer;

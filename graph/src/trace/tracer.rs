@@ -6,7 +6,8 @@ use super::state::State;
 use super::{Frozen, Recording, Source, Spec, Warning};
 use crate::build::Builder;
 use crate::ir::{InputRole, NodeKind, Operand, Type, ValueId};
-use kernels::Layout;
+use crate::stack;
+use kernels::{Dims, Layout};
 use runtime::callable::Callable;
 use runtime::device::DeviceId;
 use runtime::door::{self, Interpreter, Observe, Outputs, Scope};
@@ -117,7 +118,7 @@ impl Tracer {
         origin: Origin,
     ) -> Result<Tensor> {
         let ty = state.builder.graph().tensor_type(value)?.clone();
-        let layout = Layout::contiguous(&ty.constant_dims()?);
+        let layout = Layout::contiguous(&extents(&ty)?);
         let cell = state.new_cell(Cell { value, version: 0, view: None, dtype: ty.dtype, layout, device });
         Ok(self.tensor(state, cell, origin))
     }
@@ -127,7 +128,7 @@ impl Tracer {
     pub fn argument(&self, spec: &Spec) -> Result<Tensor> {
         let origin = Origin::caller();
         let mut state = self.state();
-        let dims = spec.ty.constant_dims()?;
+        let dims = extents(&spec.ty)?;
         let at = state.inputs.len();
         let example = match self.mode {
             Mode::Along => {
@@ -231,6 +232,17 @@ impl Tracer {
     }
 }
 
+/// The extents that a tensor object of this type shows. What the program sees is constant, but for the stacks that
+/// gradients of loops carry: those show as empty, and only `stack_push` and `stack_pop` ever take them.
+fn extents(ty: &TensorType) -> Result<Dims> {
+    match ty.shape.split_first() {
+        Some((first, rest)) if *first == stack::turns() && rest.iter().all(|d| d.known().is_some()) => {
+            Ok(ty.facts().1)
+        }
+        _ => ty.constant_dims(),
+    }
+}
+
 struct Finished {
     builder: Builder,
     values: Vec<ValueId>,
@@ -276,7 +288,7 @@ impl Interpreter for Tracer {
         let mut tensors = Outputs::new();
         for value in outputs {
             let ty = state.builder.graph().tensor_type(value)?.clone();
-            let dims = ty.constant_dims()?;
+            let dims = extents(&ty)?;
             let mut cell = Cell {
                 value,
                 version: 0,

@@ -68,6 +68,7 @@ mod solve;
 mod special;
 mod spectral;
 mod spreads;
+mod stacks;
 mod state;
 mod statistics;
 mod unary;
@@ -133,6 +134,7 @@ pub use solve::*;
 pub use special::*;
 pub use spectral::*;
 pub use spreads::Spacing;
+pub use stacks::*;
 pub(crate) use state::assign_now;
 pub use state::*;
 pub use statistics::*;
@@ -177,6 +179,7 @@ pub(crate) const LISTS: &[&[&OpDef]] = &[
     diagonals::LIST,
     arrange::LIST,
     join::LIST,
+    stacks::LIST,
     product::LIST,
     blas::LIST,
     convolution::LIST,
