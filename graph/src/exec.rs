@@ -2,12 +2,12 @@
 //!
 //! An `Executable` is a plan and a set of frames. A frame holds every address of the plan: when a buffer moves (another
 //! tensor is passed, a result gets fresh memory) the few addresses that name it are patched, so a step costs no look-up, no
-//! hash and no allocation beyond its launch. A frame that nobody runs keeps its arena for the next run; concurrent runs
+//! hash and no allocation beyond its launch. Stacks grow by doubling; a frame keeps their memory, but for those that leave. A frame that nobody runs keeps its arena for the next run; concurrent runs
 //! use several frames. Results never lie in an arena.
 
 use crate::ir::InputRole;
-use crate::plan::{BufferId, Home, Kernel, Launch, Place, Plan, Step};
-use kernels::Layout;
+use crate::plan::{BufferId, Home, Kernel, Launch, Motion, Place, Plan, Stack, StackId, Step};
+use kernels::{Dims, Layout};
 use runtime::DeviceId;
 use runtime::callable::Callable;
 use runtime::device::{self, Device, Space, Work};
@@ -39,8 +39,25 @@ struct Frame {
     /// Memory that the frame owns: the arena for all buffers there, or the buffer's own.
     held: Vec<Option<Shared<Storage>>>,
     arena: Option<Shared<Storage>>,
+    /// One for each stack of the plan.
+    stacks: Vec<Pile>,
     /// Byte offset of each buffer in the storage that holds it.
     offsets: Vec<usize>,
+}
+
+/// A stack while a plan runs.
+#[derive(Clone, Default)]
+struct Pile {
+    /// None before the first item.
+    storage: Option<Shared<Storage>>,
+    /// Byte offset of the bottommost item.
+    offset: usize,
+    /// Number of items.
+    height: usize,
+    /// Number of items that there is room for; 0 where the memory is that of an input.
+    room: usize,
+    /// The most items that it had in earlier runs.
+    before: usize,
 }
 
 // SAFETY: the addresses of a frame are dereferenced only by kernels of a run that holds the frame alone.
@@ -148,7 +165,7 @@ impl Executable {
         let dims = ty.shape.iter().map(|d| d.known());
         let fits = tensor.dtype() == ty.dtype
             && tensor.rank() == ty.rank()
-            && tensor.shape().iter().zip(dims).all(|(&n, d)| d == Some(n));
+            && tensor.shape().iter().zip(dims).all(|(&n, d)| d.is_none_or(|d| d == n));
         if fits && tensor.device() == self.plan.device {
             return Ok(());
         }
@@ -195,6 +212,7 @@ impl Executable {
             bases: vec![std::ptr::null_mut(); count],
             held: vec![None; count],
             arena: None,
+            stacks: vec![Pile::default(); self.plan.stacks.len()],
             offsets: vec![0; count],
         };
         if self.plan.arena_bytes > 0 {
@@ -211,7 +229,12 @@ impl Executable {
                         frame.set(&self.patches, i, base);
                     }
                 }
-                Home::Input(_) | Home::Own | Home::Returned | Home::Shared(_) => {}
+                Home::Input(_)
+                | Home::Own
+                | Home::Returned
+                | Home::Shared(_)
+                | Home::Stack(_)
+                | Home::Item(_) => {}
             }
         }
         Ok(frame)
@@ -226,11 +249,23 @@ impl Executable {
             frame.offsets[at] = offset;
             frame.set(&self.patches, at, base);
         }
+        for (pile, stack) in frame.stacks.iter_mut().zip(&self.plan.stacks) {
+            let Some(input) = stack.input else { continue };
+            let tensor = inputs.dense[input];
+            pile.storage = Some(tensor.storage()?.clone());
+            pile.offset = tensor.layout().offset * tensor.dtype().size();
+            (pile.height, pile.room) = (tensor.shape()[0], 0);
+        }
         let outcome = self.steps(&self.plan.steps, frame, inputs);
         let outputs = outcome
             .and_then(|()| self.plan.results.iter().map(|place| self.tensor(place, frame, inputs)).collect());
         for held in &mut frame.held {
             *held = None;
+        }
+        for (pile, stack) in frame.stacks.iter_mut().zip(&self.plan.stacks) {
+            if stack.leaves || pile.room == 0 {
+                *pile = Pile { before: pile.before.max(pile.height), ..Pile::default() };
+            }
         }
         outputs
     }
@@ -246,6 +281,7 @@ impl Executable {
                     frame.set(&self.patches, at, storage.pointer());
                     frame.held[at] = Some(storage);
                 }
+                Step::Stack { stack, motion, .. } => self.moves(*stack, motion, frame, inputs)?,
                 Step::Free(buffer) => frame.held[buffer.0 as usize] = None,
                 Step::Branch { condition, then, otherwise, .. } => {
                     let chosen = if self.truth(condition, frame, inputs)? { then } else { otherwise };
@@ -264,6 +300,79 @@ impl Executable {
             }
         }
         Ok(())
+    }
+
+    fn moves(&self, stack: StackId, motion: &Motion, frame: &mut Frame, inputs: &Inputs) -> Result<()> {
+        let at = stack.0 as usize;
+        let bytes = self.plan.stacks[at].bytes;
+        match motion {
+            Motion::Empty => {
+                let pile = &mut frame.stacks[at];
+                pile.height = 0;
+                if pile.room == 0 {
+                    (pile.storage, pile.offset) = (None, 0);
+                }
+            }
+            Motion::Load(place) => {
+                let from = self.tensor(place, frame, inputs)?;
+                let pile = &mut frame.stacks[at];
+                (pile.height, pile.room, pile.offset) = (0, 0, 0);
+                self.raise(stack, pile, from.shape()[0])?;
+                pile.height = from.shape()[0];
+                if let Some(whole) = self.whole(stack, &frame.stacks[at]) {
+                    run::copy_into(&from, &whole)?;
+                }
+            }
+            Motion::Reserve(item) => {
+                let pile = &mut frame.stacks[at];
+                if pile.height == pile.room {
+                    self.raise(stack, pile, pile.height + 1)?;
+                }
+                self.top(pile.height, bytes, stack, *item, frame);
+            }
+            Motion::Push => frame.stacks[at].height += 1,
+            Motion::Pop(item) => {
+                let height = frame.stacks[at].height.checked_sub(1);
+                let height = height.ok_or_else(|| Error::index("the stack is empty").in_op("stack_pop"))?;
+                frame.stacks[at].height = height;
+                self.top(height, bytes, stack, *item, frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the buffer of an item to the place of item `height`.
+    #[inline]
+    fn top(&self, height: usize, bytes: usize, stack: StackId, item: BufferId, frame: &mut Frame) {
+        let pile = &frame.stacks[stack.0 as usize];
+        let offset = pile.offset + height * bytes;
+        let Some(storage) = &pile.storage else { return };
+        // SAFETY: `height` is below the number of items that the storage has room for.
+        let base = unsafe { storage.pointer().add(offset) };
+        frame.offsets[item.0 as usize] = offset;
+        frame.set(&self.patches, item.0 as usize, base);
+    }
+
+    /// Memory for at least `items` items, the present ones moved into it.
+    #[cold]
+    fn raise(&self, stack: StackId, pile: &mut Pile, items: usize) -> Result<()> {
+        const FEWEST: usize = 16;
+        let room = items.max(2 * pile.height).max(pile.before).max(FEWEST);
+        let storage = Storage::new(self.device, room * self.plan.stacks[stack.0 as usize].bytes)?;
+        let old = self.whole(stack, pile);
+        (pile.storage, pile.offset, pile.room) = (Some(storage), 0, room);
+        match (old, self.whole(stack, pile)) {
+            (Some(old), Some(new)) => run::copy_into(&old, &new),
+            _ => Ok(()),
+        }
+    }
+
+    /// A tensor object on the items of a stack; none where it has no memory.
+    fn whole(&self, stack: StackId, pile: &Pile) -> Option<Tensor> {
+        let Stack { dtype, item, .. } = &self.plan.stacks[stack.0 as usize];
+        let dims: Dims = std::iter::once(pile.height).chain(item.iter().copied()).collect();
+        let layout = Layout { offset: pile.offset / dtype.size(), ..Layout::contiguous(&dims) };
+        Some(Tensor::from_storage(pile.storage.clone()?, *dtype, layout))
     }
 
     #[inline]
@@ -294,6 +403,17 @@ impl Executable {
             Home::Constant(tensor) => tensor.storage()?.clone(),
             Home::Arena(_) => match &frame.arena {
                 Some(arena) => arena.clone(),
+                None => Storage::new(self.device, 0)?,
+            },
+            Home::Stack(stack) => {
+                let pile = &frame.stacks[stack.0 as usize];
+                if let Some(whole) = self.whole(*stack, pile) {
+                    return Ok(whole);
+                }
+                Storage::new(self.device, 0)?
+            }
+            Home::Item(stack) => match &frame.stacks[stack.0 as usize].storage {
+                Some(storage) => storage.clone(),
                 None => Storage::new(self.device, 0)?,
             },
             Home::Own | Home::Returned | Home::Shared(_) => match &frame.held[at] {

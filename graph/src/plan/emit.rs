@@ -5,9 +5,10 @@
 //! as in an eager call.
 
 use super::epilogue::{self, Epilogue, Epilogues};
-use super::{BufferId, Home, Input, Kernel, Launch, Place, Step};
+use super::{BufferId, Home, Input, Kernel, Launch, Place, Stack, StackId, Step};
 use crate::fused;
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, Operand, Type, ValueId};
+use crate::stack;
 use kernels::cpu::gemm::Activation;
 use kernels::loops::BufferRef;
 use kernels::{DType, Layout, Scalar};
@@ -19,6 +20,7 @@ use runtime::table::{Lower, OpDef};
 use runtime::tensor::Tensor;
 use runtime::value::Host;
 use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A buffer before it has a home: inputs and constants have theirs, all others are `Home::Own`.
@@ -33,6 +35,7 @@ pub(super) struct Draft {
     pub(super) device: DeviceId,
     pub(super) inputs: Vec<Input>,
     pub(super) buffers: Vec<DraftBuffer>,
+    pub(super) stacks: Vec<Stack>,
     pub(super) steps: Vec<Step>,
     /// Position of the next launch.
     pub(super) next: u32,
@@ -46,18 +49,32 @@ pub(super) fn emit(graph: &Graph, device: DeviceId) -> Result<Draft> {
         device,
         inputs: Vec::new(),
         buffers: Vec::new(),
+        stacks: Vec::new(),
         steps: Vec::new(),
         next: 0,
         results: Vec::new(),
     };
     let epilogues = epilogue::find(graph);
-    let mut emitter = Emitter { graph, draft, places: vec![None; graph.value_count()], epilogues };
+    let places = vec![None; graph.value_count()];
+    let mut emitter = Emitter {
+        graph,
+        draft,
+        places,
+        epilogues,
+        taken: HashSet::new(),
+        popped: HashSet::new(),
+        reserved: HashMap::new(),
+    };
     for (i, (&param, &role)) in graph.params().iter().zip(&graph.inputs).enumerate() {
         let ty = graph.tensor_type(param)?.clone();
-        let dims = ty.constant_dims()?;
-        let layout = Layout::contiguous(&dims);
-        let buffer = emitter.draft.buffer(layout.numel() * ty.dtype.size(), Home::Input(i));
-        emitter.set(param, Place { buffer, dtype: ty.dtype, layout });
+        let layout = if stack::is(&ty) { None } else { Some(Layout::contiguous(&ty.constant_dims()?)) };
+        let bytes = layout.as_ref().map_or(0, |l| l.numel() * ty.dtype.size());
+        let buffer = emitter.draft.buffer(bytes, Home::Input(i));
+        let place = match layout {
+            Some(layout) => Place { buffer, dtype: ty.dtype, layout },
+            None => emitter.draft.stack(&ty, Some(i))?,
+        };
+        emitter.set(param, place);
         let name = graph.value(param).name.clone();
         emitter.draft.inputs.push(Input { ty, role, buffer, written: false, name });
     }
@@ -65,7 +82,10 @@ pub(super) fn emit(graph: &Graph, device: DeviceId) -> Result<Draft> {
         emitter.node(node)?;
     }
     emitter.draft.results =
-        graph.results().iter().map(|&v| emitter.place(v).cloned()).collect::<Result<Vec<_>>>()?;
+        graph.results().iter().map(|&v| emitter.leaving(v)).collect::<Result<Vec<_>>>()?;
+    let leave: Vec<StackId> =
+        emitter.draft.results.iter().filter_map(|p| emitter.draft.stack_in(p)).collect();
+    leave.into_iter().for_each(|s| emitter.draft.stacks[s.0 as usize].leaves = true);
     Ok(emitter.draft)
 }
 
@@ -147,19 +167,25 @@ impl Draft {
     }
 }
 
-struct Emitter<'g> {
-    graph: &'g Graph,
-    draft: Draft,
-    places: Vec<Option<Place>>,
-    epilogues: Epilogues,
+pub(super) struct Emitter<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) draft: Draft,
+    pub(super) places: Vec<Option<Place>>,
+    pub(super) epilogues: Epilogues,
+    /// Values that are stacks and have been taken on; their memory is that of a later value now.
+    pub(super) taken: HashSet<ValueId>,
+    /// Stacks that something was popped from.
+    pub(super) popped: HashSet<StackId>,
+    /// Values that are computed where they will be on a stack.
+    pub(super) reserved: HashMap<ValueId, Place>,
 }
 
 impl Emitter<'_> {
-    fn set(&mut self, value: ValueId, place: Place) {
+    pub(super) fn set(&mut self, value: ValueId, place: Place) {
         self.places[value.0 as usize] = Some(place);
     }
 
-    fn place(&self, value: ValueId) -> Result<&Place> {
+    pub(super) fn place(&self, value: ValueId) -> Result<&Place> {
         self.places[value.0 as usize].as_ref().ok_or_else(|| match self.graph.ty(value) {
             Type::Tensor(_) => Error::internal(format!("%{} is read before it is made", value.0)),
             other => not_planned(format!("%{} is a {other}, known only when the graph runs", value.0)),
@@ -202,7 +228,10 @@ impl Emitter<'_> {
         let mut places = Vec::with_capacity(node.outputs.len());
         for &value in &node.outputs {
             let ty = self.graph.tensor_type(value)?;
-            let place = self.draft.fresh(ty.dtype, &ty.constant_dims()?);
+            let place = match self.reserved.remove(&value) {
+                Some(place) => place,
+                None => self.draft.fresh(ty.dtype, &ty.constant_dims()?),
+            };
             self.set(value, place.clone());
             places.push(place);
         }
@@ -211,10 +240,17 @@ impl Emitter<'_> {
 
     /// The places of tensor operands, lists flattened.
     fn operands(&self, node: &Node) -> Result<Vec<Place>> {
-        node.reads().map(|v| self.place(v).cloned()).collect()
+        let places = node.reads().map(|v| self.place(v).cloned()).collect::<Result<Vec<_>>>()?;
+        match places.iter().any(|p| self.draft.stack_in(p).is_some()) {
+            true => Err(not_planned("a stack is read as a whole".to_string())),
+            false => Ok(places),
+        }
     }
 
     fn op(&mut self, op: &'static OpDef, node: &Node) -> Result<()> {
+        if self.moves_stack(op, node)? {
+            return Ok(());
+        }
         let mut inputs = self.operands(node)?;
         if let Lower::View(..) = op.lower {
             return self.view(op, node, &mut inputs);
@@ -367,7 +403,14 @@ impl Emitter<'_> {
         let graph = self.graph;
         let mut sources = Vec::with_capacity(targets.len());
         for (&value, target) in graph.block(block).results.iter().zip(targets) {
-            let source = self.place(value)?.clone();
+            let source = self.leaving(value)?;
+            if self.draft.stack_in(&source).is_some() {
+                if source != *target {
+                    return Err(not_planned("a loop gives back another stack than it was given".to_string()));
+                }
+                sources.push(source);
+                continue;
+            }
             let overwritten = source != *target && targets.iter().any(|t| t.buffer == source.buffer);
             sources.push(if overwritten {
                 let saved = self.draft.fresh(source.dtype, &source.layout.shape.clone());
@@ -391,9 +434,8 @@ impl Emitter<'_> {
     }
 
     fn repeat(&mut self, node: &Node) -> Result<()> {
-        let (graph, first) = (self.graph, self.operands(node)?);
-        let carried = self.outputs(node)?;
-        first.iter().zip(&carried).try_for_each(|(from, to)| self.draft.copy(from, to))?;
+        let graph = self.graph;
+        let carried = self.enter(node)?;
         let begin = self.draft.tick();
         let (test, body) = (node.blocks[0], node.blocks[1]);
         for block in [test, body] {
@@ -406,7 +448,9 @@ impl Emitter<'_> {
         let asked = asked.ok_or_else(|| Error::internal("the condition of a loop has no result"))?;
         let condition = self.place(asked)?.clone();
         let at = self.draft.tick();
+        let reserved = self.reserve(body)?;
         let body = self.block_into(body, &carried)?;
+        let body = [reserved, body].concat();
         let range = (begin, self.draft.tick());
         self.draft.steps.push(Step::Loop { test: test_steps, condition, body, at, range });
         Ok(())
@@ -441,6 +485,6 @@ fn lower_args<'a>(node: &'a Node, places: &'a [Place]) -> SmallVec<[LowerArg<'a>
         .collect()
 }
 
-fn not_planned(what: String) -> Error {
+pub(super) fn not_planned(what: String) -> Error {
     Error::new(ErrorKind::Trace, what).hint("a plan needs constant host values; interpret the graph instead")
 }

@@ -13,7 +13,7 @@ use runtime::device::{Space, Work};
 
 impl Draft {
     pub(super) fn finish(self, graph: &Graph, memory: Memory, reused: Reused) -> Plan {
-        let Draft { device, inputs, buffers: drafts, mut steps, next, .. } = self;
+        let Draft { device, inputs, buffers: drafts, stacks, mut steps, next, .. } = self;
         let root = |mut b: BufferId| {
             while reused.shared[b.0 as usize] != b {
                 b = reused.shared[b.0 as usize];
@@ -39,6 +39,7 @@ impl Draft {
             memory,
             inputs,
             buffers,
+            stacks,
             steps,
             results: reused.results,
             arena_bytes: 0,
@@ -98,7 +99,12 @@ impl Plan {
             let (needs, leaves) = match buffer.home {
                 Home::Own => (buffer.first != u32::MAX, false),
                 Home::Returned => (true, true),
-                Home::Input(_) | Home::Constant(_) | Home::Arena(_) | Home::Shared(_) => (false, false),
+                Home::Input(_)
+                | Home::Constant(_)
+                | Home::Arena(_)
+                | Home::Shared(_)
+                | Home::Stack(_)
+                | Home::Item(_) => (false, false),
             };
             if !needs {
                 continue;
@@ -121,7 +127,7 @@ impl Plan {
 /// First and last position in a step.
 fn span(step: &Step) -> (u32, u32) {
     match step {
-        Step::Launch(Launch { at, .. }) | Step::Call { at, .. } => (*at, *at),
+        Step::Launch(Launch { at, .. }) | Step::Call { at, .. } | Step::Stack { at, .. } => (*at, *at),
         Step::Branch { at, then, otherwise, .. } => {
             let last = otherwise.last().or(then.last()).map_or(*at, |s| span(s).1);
             (*at, last.max(then.last().map_or(*at, |s| span(s).1)))
@@ -145,7 +151,7 @@ fn drop_self_copies(steps: &mut Vec<Step>, root: &impl Fn(BufferId) -> BufferId)
             drop_self_copies(body, root);
             true
         }
-        Step::Call { .. } | Step::Allocate(_) | Step::Free(_) => true,
+        Step::Call { .. } | Step::Stack { .. } | Step::Allocate(_) | Step::Free(_) => true,
     });
 }
 
@@ -191,7 +197,7 @@ fn direct(step: Step) -> Step {
             at,
             range,
         },
-        Step::Call { .. } | Step::Allocate(_) | Step::Free(_) => step,
+        Step::Call { .. } | Step::Stack { .. } | Step::Allocate(_) | Step::Free(_) => step,
     }
 }
 

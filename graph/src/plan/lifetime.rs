@@ -1,7 +1,7 @@
 //! When each buffer is used. Positions are those of the launches, in the order of the text; what a loop uses and was made
 //! before it lives until the loop ends, because the next round uses it again.
 
-use super::{BufferId, Kernel, Launch, Step};
+use super::{BufferId, Kernel, Launch, Motion, Step};
 use kernels::loops::AccessKind;
 use smallvec::SmallVec;
 
@@ -18,7 +18,7 @@ pub(super) fn visit<'a>(steps: &'a [Step], f: &mut impl FnMut(&'a Step)) {
                 visit(test, f);
                 visit(body, f);
             }
-            Step::Launch(_) | Step::Call { .. } | Step::Allocate(_) | Step::Free(_) => {}
+            Step::Launch(_) | Step::Call { .. } | Step::Stack { .. } | Step::Allocate(_) | Step::Free(_) => {}
         }
     }
 }
@@ -86,6 +86,13 @@ fn collect(steps: &[Step], out: &mut Uses) {
                 collect(body, out);
                 out.loops.push(*range);
             }
+            Step::Stack { motion, at, .. } => match motion {
+                Motion::Load(from) => out.all.push(Use { at: *at, buffer: from.buffer, writes: false }),
+                Motion::Reserve(item) | Motion::Pop(item) => {
+                    out.all.push(Use { at: *at, buffer: *item, writes: true });
+                }
+                Motion::Empty | Motion::Push => {}
+            },
             Step::Allocate(_) | Step::Free(_) => {}
         }
     }

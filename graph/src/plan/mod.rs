@@ -5,6 +5,9 @@
 //! memory of old state. `arena` gives the remaining buffers places in one block. A plan knows no address: `exec` binds
 //! one to memory.
 //!
+//! A stack (`stack_push`, `stack_pop`) is memory that grows and is kept from run to run; the item on top is a buffer that
+//! moves. What is pushed is computed into its place where its producer allows, and what is popped is read where it lies.
+//!
 //! Not planned: host values that are known only when the graph runs. Such graphs are interpreted.
 
 mod arena;
@@ -14,6 +17,7 @@ mod finish;
 mod lifetime;
 mod print;
 mod reuse;
+mod stacks;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +26,7 @@ use crate::options::{Memory, Options};
 use kernels::cpu::gemm::Gemm;
 use kernels::loops::Geometry;
 use kernels::routines::Routine;
-use kernels::{DType, Layout, Scalar};
+use kernels::{DType, Dims, Layout, Scalar};
 use runtime::DeviceId;
 use runtime::callable::Callable;
 use runtime::device::LoopKernel;
@@ -35,6 +39,40 @@ use std::sync::Arc;
 /// A buffer of one plan.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct BufferId(pub u32);
+
+/// A stack of one plan.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct StackId(pub u32);
+
+/// Items on top of each other, without gaps, so that a stack that leaves is a tensor.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Element type of the items.
+    pub dtype: DType,
+    /// Extents of an item.
+    pub item: Dims,
+    /// Bytes of an item.
+    pub bytes: usize,
+    /// The input that it is at first.
+    pub input: Option<usize>,
+    /// Whether it leaves with a result.
+    pub leaves: bool,
+}
+
+/// What happens to a stack.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Motion {
+    /// It has no items from now on.
+    Empty,
+    /// It has the items of this tensor from now on.
+    Load(Place),
+    /// The buffer is the place above the topmost item, until the next motion.
+    Reserve(BufferId),
+    /// What lies in the reserved place is its topmost item.
+    Push,
+    /// The buffer is the topmost item, which no longer counts.
+    Pop(BufferId),
+}
 
 /// Where a buffer's memory comes from.
 #[derive(Clone, Debug)]
@@ -51,6 +89,10 @@ pub enum Home {
     Returned,
     /// The memory of another buffer.
     Shared(BufferId),
+    /// All items of a stack.
+    Stack(StackId),
+    /// One item of a stack, at another place each time.
+    Item(StackId),
 }
 
 /// A buffer.
@@ -145,6 +187,15 @@ pub enum Step {
         /// Its position in the plan.
         at: u32,
     },
+    /// A stack grows or shrinks.
+    Stack {
+        /// Which.
+        stack: StackId,
+        /// How.
+        motion: Motion,
+        /// Its position in the plan.
+        at: u32,
+    },
     /// Gives a buffer memory (`Memory::Dynamic`, and results).
     Allocate(BufferId),
     /// Takes it back.
@@ -190,6 +241,8 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// Buffers.
     pub buffers: Vec<Buffer>,
+    /// Stacks.
+    pub stacks: Vec<Stack>,
     /// Steps, in order.
     pub steps: Vec<Step>,
     /// The results that the caller gets.

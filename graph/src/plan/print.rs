@@ -1,6 +1,6 @@
 //! The text of a plan: inputs, launches with their buffers and lifetimes, memory.
 
-use super::{Buffer, BufferId, Home, Kernel, Launch, Place, Plan, Step, WriteBack};
+use super::{Buffer, BufferId, Home, Kernel, Launch, Motion, Place, Plan, Step, WriteBack};
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -70,6 +70,16 @@ impl Plan {
                     };
                     writeln!(f, "{pad}{at}: {} = call {}({})", list(outputs), callable.name(), list(args))?;
                 }
+                Step::Stack { stack, motion, at } => {
+                    let name = format!("s{}", stack.0);
+                    match motion {
+                        Motion::Empty => writeln!(f, "{pad}{at}: {name} = nothing")?,
+                        Motion::Load(from) => writeln!(f, "{pad}{at}: {name} = {}", self.place(from))?,
+                        Motion::Reserve(item) => writeln!(f, "{pad}{at}: b{} lies above {name}", item.0)?,
+                        Motion::Push => writeln!(f, "{pad}{at}: push {name}")?,
+                        Motion::Pop(item) => writeln!(f, "{pad}{at}: b{} = pop {name}", item.0)?,
+                    }
+                }
                 Step::Allocate(b) => {
                     writeln!(f, "{pad}allocate b{} ({} bytes)", b.0, self.buffers[b.0 as usize].bytes)?
                 }
@@ -98,6 +108,9 @@ impl Plan {
 
     fn place(&self, place: &Place) -> String {
         let BufferId(root) = self.root(place.buffer);
+        if let Home::Stack(stack) = self.buffers[root as usize].home {
+            return format!("s{}", stack.0);
+        }
         let layout = &place.layout;
         let plain = layout.offset == 0 && layout.is_contiguous();
         let steps = if plain {

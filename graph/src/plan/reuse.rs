@@ -82,7 +82,8 @@ fn return_results(graph: &Graph, draft: &mut Draft) -> Result<Vec<Place>> {
         let leaves = match draft.buffers[place.buffer.0 as usize].home {
             Home::Input(i) => draft.inputs[i].role == InputRole::Argument,
             Home::Own => !kept.contains(&place.buffer),
-            Home::Constant(_) => false,
+            Home::Constant(_) | Home::Item(_) => false,
+            Home::Stack(_) => true,
             Home::Arena(_) | Home::Returned | Home::Shared(_) => {
                 return Err(Error::internal("a draft has no homes yet"));
             }

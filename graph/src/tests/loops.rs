@@ -1,8 +1,10 @@
 //! Gradients of loops: against finite differences, twice and three times over, and against the same program unrolled.
 
-use crate::grad::joint;
+use crate::function::Runner;
+use crate::grad::{Joint, joint};
 use crate::interpret;
 use crate::ir::Graph;
+use crate::options::{Memory, Options, PassSelection};
 use crate::trace::{Mode, Spec, cond, record, while_loop};
 use kernels::DType;
 use runtime::{DeviceId, Result, Tensor};
@@ -17,7 +19,7 @@ fn scalar(v: f64) -> Tensor {
     Tensor::scalar(v)
 }
 
-fn all(graph: &Graph) -> crate::grad::Joint {
+fn all(graph: &Graph) -> Joint {
     joint(graph, DeviceId::Cpu, &vec![true; graph.params().len()], &vec![true; graph.results().len()])
         .unwrap()
 }
@@ -48,13 +50,47 @@ fn weighted(graph: &Graph, inputs: &[Tensor], of: &[usize], seeds: &[Tensor]) ->
     of.iter().zip(seeds).map(sum).sum()
 }
 
+/// Plans of a graph, with and without passes, give the bits of the interpreter, run after run.
+#[track_caller]
+fn planned(graph: &Graph, args: &[Tensor]) -> Vec<Tensor> {
+    let wanted = interpret::run(graph, args).unwrap();
+    let exact = Options { exact: true, ..Options::default() };
+    let plain = Options { passes: PassSelection::None, memory: Memory::Dynamic, ..exact.clone() };
+    for options in [exact, plain] {
+        let runner = Runner::new(graph, &options, DeviceId::Cpu).unwrap();
+        assert_eq!(runner.fallback(), None, "{}", runner.graph());
+        for _ in 0..3 {
+            let found = runner.run(args).unwrap();
+            let plan = runner.executable().unwrap().plan();
+            for (f, w) in found.iter().zip(&wanted) {
+                let same = f.to_bytes().unwrap() == w.to_bytes().unwrap();
+                assert!(same, "{f:?}\ninstead of {w:?}\n{}\n{plan}", runner.graph());
+            }
+        }
+    }
+    wanted
+}
+
+/// The halves of a gradient, planned, are the whole: stacks leave the one and enter the other.
+#[track_caller]
+fn halves(joint: &Joint, inputs: &[Tensor], seeds: &[Tensor], whole: &[Tensor]) {
+    let split = joint.split(&joint.saved()).unwrap();
+    let forward = planned(&split.forward, inputs);
+    let (_, residuals) = forward.split_at(joint.results);
+    let args: Vec<Tensor> = inputs.iter().chain(residuals).chain(seeds).cloned().collect();
+    for (found, wanted) in planned(&split.backward, &args).iter().zip(&whole[joint.results..]) {
+        assert_eq!(found.to_bytes().unwrap(), wanted.to_bytes().unwrap());
+    }
+}
+
 /// The gradients of a graph agree with differences of it; gives the gradient graph and its inputs.
 #[track_caller]
 fn differences(graph: &Graph, inputs: &[Tensor]) -> (Graph, Vec<Tensor>) {
     let joint = all(graph);
     let seeds = seeds(graph, &joint.cotangents);
     let args: Vec<Tensor> = inputs.iter().chain(&seeds).cloned().collect();
-    let found = interpret::run(&joint.graph, &args).unwrap();
+    let found = planned(&joint.graph, &args);
+    halves(&joint, inputs, &seeds, &found);
     for (i, at) in joint.gradients.iter().enumerate().filter(|(i, _)| inputs[*i].dtype() == DType::F64) {
         let data = inputs[i].to_f64_vec().unwrap();
         let gradient = at.map_or(vec![0.0; data.len()], |at| found[at].to_f64_vec().unwrap());
