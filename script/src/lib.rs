@@ -2,12 +2,13 @@
 //! runs here and in PyTorch.
 //!
 //! Text flows one way: `lex` (tokens) -> `parse` (the tree of `syntax`) -> `check` (names become slots, expressions get
-//! types: the `tree`) -> `interpret`. Every stage reports all errors that it finds as `diagnostics`.
+//! types: the `tree`) -> `interpret`; `code` makes text of the tree again. Every stage reports all errors that it finds as `diagnostics`.
 
 mod arithmetic;
 pub mod builtins;
 pub mod calls;
 pub mod check;
+pub mod code;
 pub mod diagnostics;
 pub mod exits;
 pub mod interpret;

@@ -39,6 +39,8 @@ pub struct Program {
 pub struct Global {
     /// Its name.
     pub name: Arc<str>,
+    /// Its type: the annotation's, or the value's own.
+    pub ty: Type,
     /// Its value.
     pub value: Expr,
 }
@@ -95,6 +97,8 @@ pub struct Class {
     pub defaults: Vec<Option<Expr>>,
     /// Whether it is a `NamedTuple`: fields do not change, and it unpacks.
     pub tuple: bool,
+    /// The whole class.
+    pub span: Span,
 }
 
 /// A statement.

@@ -262,7 +262,7 @@ impl<'c, 'm> Body<'c, 'm> {
 }
 
 /// A list literal without elements is one of tensors, as in TorchScript.
-pub(super) fn settled(ty: &Type) -> Type {
+pub(crate) fn settled(ty: &Type) -> Type {
     match ty {
         Type::List(of) if **of == Type::Unknown => Type::list(Type::Tensor),
         Type::Dict(of) if of.0 == Type::Unknown => Type::dict(Type::Str, Type::Tensor),

@@ -354,8 +354,7 @@ impl Body<'_, '_> {
         a: Arguments,
         wanted: Option<&Type>,
     ) -> Expr {
-        let overloads: Vec<(&'static Builtin, Option<Arc<Signature>>)> =
-            builtins::find(name).map(|b| (b, signature::of(b.signature))).collect();
+        let overloads = overloads(name);
         if let Some((builtin, None)) = overloads.first() {
             return self.special(builtin, object, a, wanted);
         }
@@ -392,41 +391,27 @@ impl Body<'_, '_> {
                 return wrong(a.span);
             }
         }
-        for exact in [true, false] {
-            for (builtin, s) in &overloads {
-                let Some(s) = s else { continue };
-                let Some(places) = placed(s, given.len(), named.iter().map(|(k, _)| &*k.text)) else {
-                    continue;
-                };
-                let mut bound = Bound::new();
-                let types = given.iter().chain(named.iter().map(|(_, e)| e)).map(|e| &e.ty);
-                let fits = places.iter().zip(types).all(|(&p, ty)| {
-                    let pattern = &s.parameters[p].pattern;
-                    pattern.takes(ty, &mut bound) || (!exact && converts(ty, &pattern.with(&bound)))
-                });
-                if fits {
-                    return self.bind_builtin(builtin, s, places, given, named, &bound, a.span);
-                }
-            }
+        let keywords: Vec<&str> = named.iter().map(|(k, _)| &*k.text).collect();
+        let types: Vec<&Type> = given.iter().chain(named.iter().map(|(_, e)| e)).map(|e| &e.ty).collect();
+        if let Some(found) = fitting(&overloads, &keywords, &types) {
+            return self.bind_builtin(found, given, named, a.span);
         }
         self.no_overload(name, &overloads, &given, &named, skip, a.span)
     }
 
     fn bind_builtin(
         &mut self,
-        builtin: &'static Builtin,
-        s: &Signature,
-        places: Vec<usize>,
+        found: Found,
         given: Vec<Expr>,
         named: Vec<(&Name, Expr)>,
-        bound: &Bound,
         span: Span,
     ) -> Expr {
+        let Found { builtin, signature: s, places, bound } = found;
         let mut values: Vec<Vec<Expr>> = s.parameters.iter().map(|_| Vec::new()).collect();
         for (place, value) in
             places.into_iter().zip(given.into_iter().chain(named.into_iter().map(|(_, e)| e)))
         {
-            let wanted = s.parameters[place].pattern.with(bound);
+            let wanted = s.parameters[place].pattern.with(&bound);
             let value = match wanted {
                 Type::Unknown => value,
                 wanted => self.converted(value, &wanted).unwrap_or_else(|v| v),
@@ -443,14 +428,14 @@ impl Body<'_, '_> {
             }
             out.append(&mut value);
         }
-        let ty = s.returns.with(bound);
+        let ty = s.returns.with(&bound);
         made(ExprKind::Builtin(builtin, out), ty, span)
     }
 
     fn no_overload(
         &mut self,
         name: &str,
-        overloads: &[(&'static Builtin, Option<Arc<Signature>>)],
+        overloads: &[Overload],
         given: &[Expr],
         named: &[(&Name, Expr)],
         skip: usize,
@@ -472,8 +457,46 @@ impl Body<'_, '_> {
     }
 }
 
+/// A line of the table of builtins with what it takes; none of those whose types follow a rule of their own.
+pub(crate) type Overload = (&'static Builtin, Option<Arc<Signature>>);
+
+/// The builtins of a name.
+pub(crate) fn overloads(name: &str) -> Vec<Overload> {
+    builtins::find(name).map(|b| (b, signature::of(b.signature))).collect()
+}
+
+/// The overload that a call means.
+pub(crate) struct Found {
+    pub(crate) builtin: &'static Builtin,
+    pub(crate) signature: Arc<Signature>,
+    /// The parameter of each argument.
+    pub(crate) places: Vec<usize>,
+    pub(crate) bound: Bound,
+}
+
+/// The first overload whose parameters take arguments of these types as they are, or else converted. The last
+/// arguments are those by keyword.
+pub(crate) fn fitting(overloads: &[Overload], keywords: &[&str], types: &[&Type]) -> Option<Found> {
+    let positional = types.len() - keywords.len();
+    for exact in [true, false] {
+        for (builtin, s) in overloads {
+            let Some(s) = s else { continue };
+            let Some(places) = placed(s, positional, keywords.iter().copied()) else { continue };
+            let mut bound = Bound::new();
+            let fits = places.iter().zip(types).all(|(&p, ty)| {
+                let pattern = &s.parameters[p].pattern;
+                pattern.takes(ty, &mut bound) || (!exact && converts(ty, &pattern.with(&bound)))
+            });
+            if fits {
+                return Some(Found { builtin, signature: s.clone(), places, bound });
+            }
+        }
+    }
+    None
+}
+
 /// Builtins that are attributes and are not called.
-const ATTRIBUTES: &[&str] = &[
+pub(crate) const ATTRIBUTES: &[&str] = &[
     "Tensor.shape",
     "Tensor.dtype",
     "Tensor.device",

@@ -31,6 +31,16 @@ pub(super) fn wrong(span: Span) -> Expr {
     made(ExprKind::Constant(Constant::None), Type::Unknown, span)
 }
 
+/// What makes a value of one type one of another that it does not fit.
+pub(crate) fn conversion(from: &Type, to: &Type) -> Option<Conversion> {
+    Some(match (from, to) {
+        (Type::Int | Type::Number, Type::Float) => Conversion::IntToFloat,
+        (Type::Tensor, Type::Float) => Conversion::TensorToFloat,
+        (Type::Tensor, Type::Int) => Conversion::TensorToInt,
+        _ => return None,
+    })
+}
+
 /// Names of paths that are values.
 fn constant_path(path: &str) -> Option<Constant> {
     let float = |v: f64| Some(Constant::Float(v));
@@ -102,16 +112,14 @@ impl Body<'_, '_> {
         if value.ty.fits(wanted) {
             return Ok(value);
         }
-        let conversion = match (&value.ty, wanted) {
+        match (&value.ty, wanted) {
             (_, Type::Optional(of)) => return self.converted(value, &of.clone()),
-            (Type::Int | Type::Number, Type::Float) => Conversion::IntToFloat,
-            (Type::Tensor, Type::Float) => Conversion::TensorToFloat,
-            (Type::Tensor, Type::Int) => Conversion::TensorToInt,
             (Type::Int | Type::Float | Type::Bool, Type::Number) => {
                 return Ok(Expr { ty: Type::Number, ..value });
             }
-            _ => return Err(value),
-        };
+            _ => {}
+        }
+        let Some(conversion) = conversion(&value.ty, wanted) else { return Err(value) };
         let span = value.span;
         Ok(made(ExprKind::Convert(conversion, Box::new(value)), wanted.clone(), span))
     }

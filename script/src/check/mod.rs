@@ -16,6 +16,11 @@ mod rules;
 mod statements;
 mod torch;
 
+pub(crate) use body::settled;
+pub(crate) use calls::{ATTRIBUTES, fitting, overloads};
+pub(crate) use expressions::conversion;
+pub(crate) use operators::{compare_function, function};
+
 use crate::diagnostics::{Diagnostic, Kind, SourceFile};
 use crate::syntax::{self, Module, Span};
 use crate::tree::{Class, ClassId, Function, FunctionId, Global, Program};
@@ -124,6 +129,7 @@ impl<'m> Checker<'m> {
                 methods: Vec::new(),
                 defaults: Vec::new(),
                 tuple: false,
+                span: class.span,
             });
         }
         for (i, class) in module.classes.iter().enumerate() {
@@ -210,8 +216,8 @@ impl<'m> Checker<'m> {
             };
             let ty = wanted.unwrap_or_else(|| value.ty.clone());
             let id = self.globals.len() as u32;
-            self.globals.push(ty);
-            self.trees.push(Global { name: (&*constant.name.text).into(), value });
+            self.globals.push(ty.clone());
+            self.trees.push(Global { name: (&*constant.name.text).into(), ty, value });
             // A later constant of the same name takes its place, as in Python.
             self.names.insert(constant.name.text.clone(), Top::Global(id));
         }

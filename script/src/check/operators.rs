@@ -9,7 +9,7 @@ use crate::tree::{Arithmetic, Constant, Conversion, Expr, ExprKind};
 use crate::types::Type;
 
 /// torch's function of an operator.
-fn function(op: BinaryOp) -> &'static str {
+pub(crate) fn function(op: BinaryOp) -> &'static str {
     match op {
         BinaryOp::Add => "torch.add",
         BinaryOp::Sub => "torch.sub",
@@ -27,7 +27,8 @@ fn function(op: BinaryOp) -> &'static str {
     }
 }
 
-fn compare_function(op: CompareOp) -> Option<&'static str> {
+/// torch's function of a comparison.
+pub(crate) fn compare_function(op: CompareOp) -> Option<&'static str> {
     Some(match op {
         CompareOp::Eq => "torch.eq",
         CompareOp::Ne => "torch.ne",

@@ -16,6 +16,7 @@ pub use format::format;
 pub use lazy::{Cursor, Lazy, Part};
 pub use objects::{ClassKind, Object, Shape};
 pub use order::{compare, contains, equals, is};
+pub(crate) use text::float as float_text;
 
 use runtime::error::{Error, Result};
 use runtime::{Arg, DType, DeviceId, Scalar, Tensor};
