@@ -230,7 +230,17 @@ impl Builder {
         operands: Vec<Operand>,
         map: &mut ValueMap,
     ) -> Result<NodeId> {
-        let old = from.node(node);
+        self.copy_node(from, from.node(node), operands, map)
+    }
+
+    /// Like `copy_with`, of a node that is at hand.
+    pub(crate) fn copy_node(
+        &mut self,
+        from: &Graph,
+        old: &Node,
+        operands: Vec<Operand>,
+        map: &mut ValueMap,
+    ) -> Result<NodeId> {
         let mut blocks = Vec::with_capacity(old.blocks.len());
         for &block in &old.blocks {
             blocks.push(self.copy_block(from, block, map)?);

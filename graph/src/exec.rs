@@ -6,7 +6,9 @@
 //! use several frames. Results never lie in an arena.
 
 use crate::ir::InputRole;
-use crate::plan::{BufferId, Home, Kernel, Launch, Motion, Place, Plan, Stack, StackId, Step};
+use crate::plan::{
+    BufferId, Cell, Home, Kernel, Launch, Motion, Place, Plan, Registers, Stack, StackId, Step,
+};
 use kernels::{Dims, Layout};
 use runtime::DeviceId;
 use runtime::callable::Callable;
@@ -281,6 +283,7 @@ impl Executable {
                     frame.set(&self.patches, at, storage.pointer());
                     frame.held[at] = Some(storage);
                 }
+                Step::Registers { loops, .. } => self.registers(loops, frame),
                 Step::Stack { stack, motion, .. } => self.moves(*stack, motion, frame, inputs)?,
                 Step::Free(buffer) => frame.held[buffer.0 as usize] = None,
                 Step::Branch { condition, then, otherwise, .. } => {
@@ -393,6 +396,39 @@ impl Executable {
         unsafe { device::launch_counted(self.device, &work, launch.bytes, pointers) }
     }
 
+    /// Runs a loop in registers, as one launch.
+    fn registers(&self, loops: &Registers, frame: &Frame) {
+        let _kernel = profile::timed(Bucket::Kernel);
+        let mut r: SmallVec<[u64; 64]> = SmallVec::from_slice(loops.code.registers());
+        let bytes = |cells: &[Cell]| cells.iter().map(|c| c.dtype.size() as u64).sum::<u64>();
+        device::count_launch(bytes(&loops.loads) + bytes(&loops.stores));
+        for cell in &loops.loads {
+            // SAFETY: the plan keeps offsets inside the buffer, which has memory here, and cells are on the host.
+            r[cell.register as usize] = unsafe {
+                let at = frame.bases[cell.buffer.0 as usize].add(cell.offset);
+                match cell.dtype.size() {
+                    1 => *at as u64,
+                    4 if cell.dtype.is_float() => at.cast::<u32>().read_unaligned() as u64,
+                    4 => at.cast::<i32>().read_unaligned() as i64 as u64,
+                    _ => at.cast::<u64>().read_unaligned(),
+                }
+            };
+        }
+        loops.code.run(&mut r);
+        for cell in &loops.stores {
+            let value = r[cell.register as usize];
+            // SAFETY: as above; nobody else runs in this frame.
+            unsafe {
+                let at = frame.bases[cell.buffer.0 as usize].add(cell.offset);
+                match cell.dtype.size() {
+                    1 => *at = value as u8,
+                    4 => at.cast::<u32>().write_unaligned(value as u32),
+                    _ => at.cast::<u64>().write_unaligned(value),
+                }
+            }
+        }
+    }
+
     /// A tensor object on a place.
     fn tensor(&self, place: &Place, frame: &Frame, inputs: &Inputs) -> Result<Tensor> {
         let root = self.plan.root(place.buffer);
@@ -428,6 +464,13 @@ impl Executable {
 
     fn truth(&self, condition: &Place, frame: &Frame, inputs: &Inputs) -> Result<bool> {
         let _wait = profile::timed(Bucket::Wait);
+        let root = self.plan.root(condition.buffer).0 as usize;
+        if let (DeviceId::Cpu, base) = (self.plan.device, frame.bases[root])
+            && !base.is_null()
+        {
+            // SAFETY: the buffer has memory on the host, a layout's offset lies inside it, and a truth is one byte.
+            return Ok(unsafe { *base.add(condition.layout.offset) } != 0);
+        }
         Ok(self.tensor(condition, frame, inputs)?.item()?.to_bool())
     }
 

@@ -1,8 +1,10 @@
 //! Runs a graph node by node through the door: the oracle of everything that runs graphs faster, and the way in which a
 //! graph becomes part of another trace or tape.
 
+use crate::build::{Builder, ValueMap};
 use crate::host::Item;
-use crate::ir::{BlockId, Graph, HostCall, Node, NodeId, NodeKind, Operand, ValueId};
+use crate::ir::{BlockId, Graph, HostCall, InputRole, Node, NodeId, NodeKind, Operand, ValueId};
+use crate::trace::region;
 use kernels::Scalar;
 use runtime::door::{self, Observe};
 use runtime::error::{Error, Origin, Result};
@@ -106,6 +108,11 @@ impl Machine<'_> {
     }
 
     fn outputs(&mut self, node: &Node) -> Result<Vec<Item>> {
+        if let NodeKind::If | NodeKind::While = node.kind
+            && let Some(outputs) = self.staged(node)?
+        {
+            return Ok(outputs);
+        }
         match &node.kind {
             NodeKind::Op(op) => self.op(op, node),
             NodeKind::Constant(tensor) => Ok(vec![Item::Tensor(tensor.clone())]),
@@ -144,6 +151,33 @@ impl Machine<'_> {
             }
             NodeKind::Host(call) => Err(foreign(call.as_ref())),
         }
+    }
+
+    /// A branch or loop on traced tensors: nothing is known that could decide it, so it becomes a node of the trace.
+    fn staged(&self, node: &Node) -> Result<Option<Vec<Item>>> {
+        let free = node.blocks.iter().flat_map(|&b| self.graph.free_values(b));
+        let mut reads: Vec<ValueId> = node.reads().collect();
+        for value in free {
+            if !reads.contains(&value) {
+                reads.push(value);
+            }
+        }
+        let tensors = reads.iter().map(|&v| self.get(v)?.tensor().cloned()).collect::<Result<Vec<_>>>();
+        let Ok(tensors) = tensors else { return Ok(None) };
+        if region::staging(&tensors).is_none() {
+            return Ok(None);
+        }
+        let mut builder = Builder::new(node.kind.word());
+        let mut map = ValueMap::new(self.graph);
+        for &value in &reads {
+            let info = self.graph.value(value);
+            map.set(value, builder.input(info.ty.clone(), InputRole::Argument, &info.name));
+        }
+        let operands = node.operands.iter().map(|o| map.operand(o)).collect::<Result<_>>()?;
+        let made = builder.copy_node(self.graph, node, operands, &mut map)?;
+        let results = builder.outputs(made).to_vec();
+        let outputs = region::call(builder.finish(results, Vec::new()), &tensors, origin(node))?;
+        Ok(Some(outputs.into_iter().map(Item::Tensor).collect()))
     }
 
     fn items(&self, node: &Node) -> Result<Vec<Item>> {

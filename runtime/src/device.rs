@@ -257,6 +257,11 @@ pub unsafe fn launch_counted(
     unsafe { device.run(work, pointers) }
 }
 
+/// Counts work that an executor does itself instead of launching it: a loop in registers.
+pub fn count_launch(bytes: u64) {
+    alloc::note_launch(bytes);
+}
+
 /// The error of a gathered index outside its dimension.
 #[cold]
 pub fn index_error(index: i64, extent: usize) -> Error {

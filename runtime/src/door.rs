@@ -189,6 +189,11 @@ pub fn outside() -> Outside {
     Outside(ids.into_iter().map(Mask::new).collect())
 }
 
+/// The scoped interpreter that would see the next operation first.
+pub fn innermost() -> Option<Arc<dyn Interpreter>> {
+    SCOPED.with_borrow(|s| s.iter().rev().find(|l| !l.masked).map(|l| l.interpreter.clone()))
+}
+
 /// Whether a scoped interpreter would see the next operation.
 pub fn in_scope() -> bool {
     ACTIVE.get() > 0

@@ -9,7 +9,6 @@
 //! another compiled function, from arguments and cotangents alone.
 
 use super::runner::Runner;
-use crate::build::{Builder, ValueMap};
 use crate::grad::{Joint, Position, differentiable, joint};
 use crate::interpret;
 use crate::ir::Graph;
@@ -166,17 +165,7 @@ impl CompiledFunction {
     /// Arguments and cotangents to gradients, as a function of its own.
     fn again(&self, backward: &Backward) -> Result<Arc<CompiledFunction>> {
         let made = once(&backward.again, || {
-            let old = &backward.joint.graph;
-            let mut builder = Builder::new(old.name.replace(".joint", ".gradient"));
-            let mut map = ValueMap::new(old);
-            for (&param, &role) in old.params().iter().zip(&old.inputs) {
-                let info = old.value(param);
-                let new = builder.input(info.ty.clone(), role, &info.name);
-                map.set(param, new);
-            }
-            let results = builder.inline(old, &mut map)?;
-            let gradients = backward.joint.gradients.iter().flatten().map(|&at| results[at]).collect();
-            CompiledFunction::new(builder.finish(gradients, Vec::new()), self.options.clone(), self.device)
+            CompiledFunction::new(backward.joint.gradient(), self.options.clone(), self.device)
         });
         made.cloned()
     }

@@ -127,6 +127,16 @@ impl Joint {
         saved.iter().filter_map(position).collect()
     }
 
+    /// The gradients alone, from inputs and cotangents.
+    pub fn gradient(&self) -> Graph {
+        let mut graph = self.graph.clone();
+        graph.name = graph.name.replace(".joint", ".gradient");
+        let body = graph.body.0 as usize;
+        let results = self.gradients.iter().flatten().map(|&at| self.graph.results()[at]).collect();
+        graph.blocks[body].results = results;
+        graph
+    }
+
     fn cut(&self) -> (Cut<'_>, Vec<ValueId>) {
         let nodes = &self.graph.main().nodes;
         let (forward, backward) = nodes.split_at(self.forward.min(nodes.len()));

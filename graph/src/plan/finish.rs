@@ -87,6 +87,7 @@ impl Plan {
         self.allocate();
         let steps = std::mem::take(&mut self.steps);
         self.steps = steps.into_iter().map(direct).collect();
+        self.register_loops();
     }
 
     /// Puts allocation steps around the top-level steps that use a buffer first and last.
@@ -132,7 +133,7 @@ fn span(step: &Step) -> (u32, u32) {
             let last = otherwise.last().or(then.last()).map_or(*at, |s| span(s).1);
             (*at, last.max(then.last().map_or(*at, |s| span(s).1)))
         }
-        Step::Loop { range, .. } => *range,
+        Step::Loop { range, .. } | Step::Registers { range, .. } => *range,
         Step::Allocate(_) | Step::Free(_) => (0, 0),
     }
 }
@@ -151,7 +152,11 @@ fn drop_self_copies(steps: &mut Vec<Step>, root: &impl Fn(BufferId) -> BufferId)
             drop_self_copies(body, root);
             true
         }
-        Step::Call { .. } | Step::Stack { .. } | Step::Allocate(_) | Step::Free(_) => true,
+        Step::Registers { .. }
+        | Step::Call { .. }
+        | Step::Stack { .. }
+        | Step::Allocate(_)
+        | Step::Free(_) => true,
     });
 }
 
@@ -197,7 +202,11 @@ fn direct(step: Step) -> Step {
             at,
             range,
         },
-        Step::Call { .. } | Step::Stack { .. } | Step::Allocate(_) | Step::Free(_) => step,
+        Step::Registers { .. }
+        | Step::Call { .. }
+        | Step::Stack { .. }
+        | Step::Allocate(_)
+        | Step::Free(_) => step,
     }
 }
 

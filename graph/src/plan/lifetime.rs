@@ -18,7 +18,12 @@ pub(super) fn visit<'a>(steps: &'a [Step], f: &mut impl FnMut(&'a Step)) {
                 visit(test, f);
                 visit(body, f);
             }
-            Step::Launch(_) | Step::Call { .. } | Step::Stack { .. } | Step::Allocate(_) | Step::Free(_) => {}
+            Step::Launch(_)
+            | Step::Registers { .. }
+            | Step::Call { .. }
+            | Step::Stack { .. }
+            | Step::Allocate(_)
+            | Step::Free(_) => {}
         }
     }
 }
@@ -93,7 +98,8 @@ fn collect(steps: &[Step], out: &mut Uses) {
                 }
                 Motion::Empty | Motion::Push => {}
             },
-            Step::Allocate(_) | Step::Free(_) => {}
+            // Loops are put into registers when lifetimes are settled.
+            Step::Registers { .. } | Step::Allocate(_) | Step::Free(_) => {}
         }
     }
 }

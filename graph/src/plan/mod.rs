@@ -16,10 +16,13 @@ mod epilogue;
 mod finish;
 mod lifetime;
 mod print;
+mod registers;
 mod reuse;
 mod stacks;
 #[cfg(test)]
 mod tests;
+
+pub use registers::{Cell, Registers};
 
 use crate::ir::{Graph, InputRole};
 use crate::options::{Memory, Options};
@@ -187,6 +190,15 @@ pub enum Step {
         /// Its position in the plan.
         at: u32,
     },
+    /// A loop on single numbers, without launches.
+    Registers {
+        /// What runs.
+        loops: Arc<Registers>,
+        /// Its position in the plan.
+        at: u32,
+        /// First and last position of the loop.
+        range: (u32, u32),
+    },
     /// A stack grows or shrinks.
     Stack {
         /// Which.
@@ -266,10 +278,11 @@ impl Plan {
         buffer
     }
 
-    /// Number of kernel launches of one run, each branch and loop body counted once.
+    /// Number of kernel launches of one run, each branch and loop body counted once; a loop in registers is one.
     pub fn launches(&self) -> usize {
         let mut count = 0;
-        lifetime::visit(&self.steps, &mut |step| count += matches!(step, Step::Launch(_)) as usize);
+        let one = |step: &Step| matches!(step, Step::Launch(_) | Step::Registers { .. });
+        lifetime::visit(&self.steps, &mut |step| count += one(step) as usize);
         count
     }
 

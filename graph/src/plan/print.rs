@@ -1,6 +1,6 @@
 //! The text of a plan: inputs, launches with their buffers and lifetimes, memory.
 
-use super::{Buffer, BufferId, Home, Kernel, Launch, Motion, Place, Plan, Step, WriteBack};
+use super::{Buffer, BufferId, Cell, Home, Kernel, Launch, Motion, Place, Plan, Step, WriteBack};
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -69,6 +69,13 @@ impl Plan {
                         places.iter().map(|p| self.place(p)).collect::<Vec<_>>().join(", ")
                     };
                     writeln!(f, "{pad}{at}: {} = call {}({})", list(outputs), callable.name(), list(args))?;
+                }
+                Step::Registers { loops, at, .. } => {
+                    let list = |cells: &[Cell]| {
+                        cells.iter().map(|c| format!("b{}", c.buffer.0)).collect::<Vec<_>>().join(", ")
+                    };
+                    let (to, from) = (list(&loops.stores), list(&loops.loads));
+                    writeln!(f, "{pad}{at}: {to} = while in registers[{}]({from})", loops.code.len())?;
                 }
                 Step::Stack { stack, motion, at } => {
                     let name = format!("s{}", stack.0);

@@ -4,6 +4,7 @@ mod function;
 mod gradient;
 mod loops;
 mod random;
+mod registers;
 mod text;
 mod trace;
 mod verifier;

@@ -1,8 +1,10 @@
 //! Control flow on tensors inside a traced program. Staged, a branch becomes an `if` node and a loop a `while` node, and
 //! what their blocks write (Variables, tensors in place) becomes more results of the node. Along an example, and outside
-//! of any trace, the host decides, which a tracer reports like any other look.
+//! of any trace, the host decides, which a tracer reports like any other look. Under a tape that stands in the trace, either
+//! is recorded apart (`region`).
 
 use super::cells::Cell;
+use super::region::{apart, watched};
 use super::tracer::{Mode, Tracer, innermost};
 use crate::ir::{BlockId, NodeKind, Operand, Type, ValueId};
 use kernels::DType;
@@ -21,6 +23,9 @@ pub fn cond(
     let origin = Origin::caller();
     check_condition(condition, origin)?;
     match staging(condition) {
+        Some(tracer) if watched(&tracer, std::slice::from_ref(condition)) => {
+            apart("branch", std::slice::from_ref(condition), origin, |a| cond(&a[0], then, otherwise))
+        }
         Some(tracer) => tracer.cond(condition, then, otherwise, origin),
         None => match truth(condition, origin)? {
             true => then(),
@@ -38,7 +43,10 @@ pub fn while_loop(
 ) -> Result<Vec<Tensor>> {
     let origin = Origin::caller();
     if let Some(tracer) = innermost().filter(|t| t.mode() == Mode::Staged) {
-        return tracer.while_loop(&condition, &body, init, origin);
+        return match watched(&tracer, init) {
+            true => apart("loop", init, origin, |a| while_loop(condition, body, a)),
+            false => tracer.while_loop(&condition, &body, init, origin),
+        };
     }
     let mut carried = init.to_vec();
     loop {

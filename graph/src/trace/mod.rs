@@ -13,6 +13,7 @@
 mod branch;
 mod cells;
 mod insert;
+pub(crate) mod region;
 mod scatter;
 mod state;
 mod tracer;

@@ -5,4 +5,5 @@ pub mod isa;
 pub mod loops;
 mod math;
 mod native;
+pub mod registers;
 pub mod threads;
