@@ -31,6 +31,8 @@ enum Command {
     Run(RunArgs),
     /// Run the cases of reference files in every mode and judge them.
     Check(CheckArgs),
+    /// Save a program, with values for parameters of a function, to a file that runs wherever a program does.
+    Save(SaveArgs),
     /// Show what a compiler makes of a workload: its graph, what each pass does, the plan, pictures.
     Graph(GraphArgs),
     /// List the op table: signatures, element types, gradients, costs, contracts.
@@ -131,6 +133,21 @@ struct CheckArgs {
 }
 
 #[derive(Args)]
+struct SaveArgs {
+    /// The program.
+    program: PathBuf,
+    /// The archive to write.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// The function whose parameters get values.
+    #[arg(long, default_value = "forward")]
+    entry: String,
+    /// A parameter's value: JSON, or FILE.safetensors:TENSOR.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Args)]
 struct GraphArgs {
     /// The workload.
     workload: String,
@@ -171,6 +188,7 @@ fn main() -> ExitCode {
         Some(Command::Compare(args)) => run_compare(args),
         Some(Command::Run(args)) => run_program(args),
         Some(Command::Check(args)) => run_check(args),
+        Some(Command::Save(args)) => run_save(args),
         Some(Command::Graph(args)) => run_graph(args),
         Some(Command::Ops(args)) => run_ops(args),
     };
@@ -205,9 +223,21 @@ fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     Ok((name.to_string(), dims.collect::<Result<_, _>>().map_err(|e| format!("'{text}': {e}"))?))
 }
 
+/// `n=3`.
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as in n=3")?;
+    Ok((name.to_string(), value.to_string()))
+}
+
 impl ProgramArgs {
     /// The function that is asked for. Errors of the text are drawn, in colours on a terminal.
     fn entry(&self, path: &Path, stop: &Arc<AtomicBool>) -> runtime::Result<Entry> {
+        if script::archive::is_file(path) {
+            let mut entry = Entry::open(path, &self.entry)?;
+            entry.step_limit = self.step_limit;
+            entry.stop = Some(stop.clone());
+            return Ok(entry);
+        }
         let loaded = script::load::load(path.display().to_string(), script::load::read(path)?);
         let text = loaded.render(std::io::stderr().is_terminal());
         let Some(program) = loaded.program else {
@@ -289,6 +319,13 @@ fn run_check(args: CheckArgs) -> runtime::Result<ExitCode> {
         report.write_json(&path)?;
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_save(args: SaveArgs) -> runtime::Result<ExitCode> {
+    let contents = program::contents(&args.program, &args.entry, &args.set)?;
+    script::archive::save(&args.out, &contents)?;
+    eprintln!("wrote {}", args.out.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_ops(args: OpsArgs) -> runtime::Result<ExitCode> {

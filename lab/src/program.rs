@@ -6,6 +6,7 @@ use crate::modes::{Mode, Staging};
 use crate::reference::{self, File};
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, DeviceId, Scalar, Tensor};
+use script::archive;
 use script::interpret::Host;
 use script::scripted::Scripted;
 use script::tree::{FunctionId, Program};
@@ -38,6 +39,51 @@ pub enum Template {
 }
 
 impl Template {
+    /// The template of a value, whose tensors are added to these.
+    pub fn of(value: &Value, tensors: &mut Vec<Tensor>) -> Result<Template> {
+        let mut all =
+            |list: &[Value]| list.iter().map(|v| Template::of(v, tensors)).collect::<Result<Vec<_>>>();
+        Ok(match value {
+            Value::None => Template::None,
+            Value::Int(v) => Template::Number(Scalar::Int(*v)),
+            Value::Float(v) => Template::Number(Scalar::Float(*v)),
+            Value::Bool(v) => Template::Number(Scalar::Bool(*v)),
+            Value::Str(v) => Template::Str(v.clone()),
+            Value::DType(v) => Template::DType(*v),
+            Value::Tensor(t) => {
+                tensors.push(t.clone());
+                Template::Tensor(tensors.len() - 1)
+            }
+            Value::Tuple(parts) => Template::Tuple(all(parts)?),
+            Value::List(list) => Template::List(all(&list.borrow())?),
+            Value::Dict(dict) => {
+                let entries: Vec<_> = dict.borrow().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+                let pair =
+                    |(k, v): &(Value, Value)| Ok((Template::of(k, tensors)?, Template::of(v, tensors)?));
+                Template::Dict(entries.iter().map(pair).collect::<Result<_>>()?)
+            }
+            Value::Object(_) | Value::Device(_) | Value::Iterator(_) => {
+                return Err(
+                    value.unexpected("an argument of tensors, numbers, strings and containers of them")
+                );
+            }
+        })
+    }
+
+    /// The same template for tensors that lie this much further on.
+    fn moved(&self, by: usize) -> Template {
+        let all = |list: &[Template]| list.iter().map(|t| t.moved(by)).collect();
+        match self {
+            Template::Tensor(at) => Template::Tensor(at + by),
+            Template::List(list) => Template::List(all(list)),
+            Template::Tuple(list) => Template::Tuple(all(list)),
+            Template::Dict(entries) => {
+                Template::Dict(entries.iter().map(|(k, v)| (k.moved(by), v.moved(by))).collect())
+            }
+            Template::Number(_) | Template::Str(_) | Template::None | Template::DType(_) => self.clone(),
+        }
+    }
+
     /// A value of its own with these tensors in it.
     pub fn value(&self, tensors: &[Tensor]) -> Result<Value> {
         let all = |list: &[Template]| list.iter().map(|t| t.value(tensors)).collect::<Result<Vec<_>>>();
@@ -130,6 +176,19 @@ pub struct Entry {
     pub stop: Option<Arc<AtomicBool>>,
     /// Its scripted form, which then runs instead of the tree.
     pub scripted: Option<Arc<Scripted>>,
+    /// Arguments that came with the program.
+    pub frozen: Vec<FrozenArgument>,
+}
+
+/// A parameter's argument that an archive holds.
+#[derive(Clone, Debug)]
+pub struct FrozenArgument {
+    /// The parameter's name.
+    pub parameter: Arc<str>,
+    /// The argument, with places of `tensors`.
+    pub template: Template,
+    /// Its tensors.
+    pub tensors: Vec<Tensor>,
 }
 
 impl Entry {
@@ -140,12 +199,34 @@ impl Entry {
             let what = format!("{} has no function '{name}'", program.source.name);
             Error::value(what).hint(format!("its functions are {}", names.join(", ")))
         })?;
-        Ok(Entry { program, function, quiet: true, step_limit: None, stop: None, scripted: None })
+        Ok(Entry {
+            program,
+            function,
+            quiet: true,
+            step_limit: None,
+            stop: None,
+            scripted: None,
+            frozen: Vec::new(),
+        })
     }
 
     /// A function of a file.
     pub fn open(path: &Path, name: &str) -> Result<Entry> {
-        Entry::of(Arc::new(Program::open(path)?), name)
+        match archive::is_file(path) {
+            true => Entry::of_archive(archive::load(path, &archive::Limits::default())?, name),
+            false => Entry::of(Arc::new(Program::open(path)?), name),
+        }
+    }
+
+    /// A function of an archive, with the arguments that it holds.
+    pub fn of_archive(contents: archive::Contents, name: &str) -> Result<Entry> {
+        let mut entry = Entry::of(contents.program, name)?;
+        for value in contents.values.iter().filter(|v| &*v.function == name) {
+            let mut tensors = Vec::new();
+            let template = Template::of(&value.value, &mut tensors)?;
+            entry.frozen.push(FrozenArgument { parameter: value.parameter.clone(), template, tensors });
+        }
+        Ok(entry)
     }
 
     /// It as it runs in a mode: scripted, where the mode starts from the text.
@@ -206,6 +287,9 @@ pub fn generate(entry: &Entry, shapes: &[(String, Vec<usize>)]) -> Result<Genera
         }
     }
     for parameter in entry.parameters() {
+        if generated.take_frozen(entry, &parameter.name) {
+            continue;
+        }
         if parameter.default.is_some() && !shapes.iter().any(|(n, _)| **n == *parameter.name) {
             break;
         }
@@ -217,6 +301,14 @@ pub fn generate(entry: &Entry, shapes: &[(String, Vec<usize>)]) -> Result<Genera
 }
 
 impl Generated {
+    /// Takes a parameter's argument from the archive, if it holds one.
+    fn take_frozen(&mut self, entry: &Entry, parameter: &str) -> bool {
+        let Some(frozen) = entry.frozen.iter().find(|f| &*f.parameter == parameter) else { return false };
+        self.templates.push(frozen.template.moved(self.tensors.len()));
+        self.tensors.extend(frozen.tensors.iter().cloned());
+        true
+    }
+
     fn make(&mut self, ty: &Type, shape: &[usize], name: &str) -> Result<Template> {
         Ok(match ty {
             Type::Tensor => {
@@ -273,6 +365,9 @@ pub fn from_file(entry: &Entry, path: &Path, id: Option<&str>) -> Result<Generat
     }
     let mut generated = Generated { templates: Vec::new(), tensors: Vec::new() };
     for parameter in entry.parameters() {
+        if generated.take_frozen(entry, &parameter.name) {
+            continue;
+        }
         let found = archive.tensors.iter().find(|(name, _)| **name == *parameter.name);
         let Some((_, tensor)) = found else {
             if parameter.default.is_some() {
@@ -386,4 +481,38 @@ impl Run {
         let named: Vec<(&str, &Tensor)> = self.tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
         runtime::io::safetensors::write(path, &named, &Default::default())
     }
+}
+
+/// A program's file with values for parameters of one of its functions, as an archive holds them. A value is JSON
+/// (`3`, `[1, 2]`, `"text"`), or `FILE.safetensors:TENSOR`.
+pub fn contents(path: &Path, function: &str, set: &[(String, String)]) -> Result<archive::Contents> {
+    let program = Arc::new(Program::open(path)?);
+    let entry = Entry::of(program.clone(), function)?;
+    let mut values = Vec::new();
+    for (name, text) in set {
+        let parameter = entry.parameters().iter().find(|p| *p.name == **name);
+        let parameter =
+            parameter.ok_or_else(|| Error::value(format!("'{function}' has no parameter '{name}'")))?;
+        let mut tensors = Vec::new();
+        let template = match text.rsplit_once(':').filter(|(file, _)| file.ends_with(".safetensors")) {
+            Some((file, tensor)) => {
+                let found =
+                    reference::archive(Path::new(file))?.tensors.into_iter().find(|(n, _)| n == tensor);
+                let found = found.ok_or_else(|| malformed(format!("{file} has no tensor '{tensor}'")))?;
+                tensors.push(found.1);
+                Template::Tensor(0)
+            }
+            None => {
+                let json = serde_json::from_str(text).map_err(|e| {
+                    Error::value(format!("--set {name}: {e}")).hint("write JSON, or FILE.safetensors:TENSOR")
+                })?;
+                self::template(&json, &parameter.ty, &mut |t| {
+                    Err(malformed(format!("no tensor is called {t}")))
+                })?
+            }
+        };
+        let value = template.value(&tensors)?;
+        values.push(archive::Frozen { function: function.into(), parameter: parameter.name.clone(), value });
+    }
+    Ok(archive::Contents { program, values })
 }

@@ -3,6 +3,7 @@
 //! Statistics are kept per thread, exactly and without atomics: a step that runs on one thread is counted on that
 //! thread, whatever the pool's workers do inside a kernel (kernels allocate nothing).
 
+use crate::error::{Error, ErrorKind, Result};
 use std::cell::Cell;
 
 /// What the calling thread has asked of allocators and devices since it started.
@@ -30,6 +31,8 @@ struct Counters {
     peak_bytes: Cell<i64>,
     launches: Cell<u64>,
     bytes_moved: Cell<u64>,
+    /// What `live_bytes` may become.
+    most: Cell<i64>,
 }
 
 thread_local! {
@@ -41,6 +44,7 @@ thread_local! {
             peak_bytes: Cell::new(0),
             launches: Cell::new(0),
             bytes_moved: Cell::new(0),
+            most: Cell::new(i64::MAX),
         }
     };
 }
@@ -60,6 +64,39 @@ pub fn stats() -> Stats {
 /// Makes the current live bytes the new peak.
 pub fn reset_peak() {
     COUNTERS.with(|c| c.peak_bytes.set(c.live_bytes.get()));
+}
+
+/// A limit of the calling thread's memory, until it drops.
+pub struct Limited {
+    before: i64,
+}
+
+/// Lets the calling thread take so many bytes more than it has, within any limit that there is already.
+pub fn limit(bytes: u64) -> Limited {
+    COUNTERS.with(|c| {
+        let most = c.live_bytes.get().saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        Limited { before: c.most.replace(c.most.get().min(most)) }
+    })
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        COUNTERS.with(|c| c.most.set(self.before));
+    }
+}
+
+/// Whether the calling thread may take so many bytes more; asked before they are taken.
+#[inline(always)]
+pub fn ask(bytes: usize) -> Result<()> {
+    COUNTERS.with(|c| match c.live_bytes.get().checked_add_unsigned(bytes as u64) {
+        Some(after) if after <= c.most.get() => Ok(()),
+        _ => Err(beyond(bytes)),
+    })
+}
+
+#[cold]
+fn beyond(bytes: usize) -> Error {
+    Error::new(ErrorKind::OutOfMemory, format!("MemoryError: {bytes} more bytes are beyond the memory limit"))
 }
 
 #[inline(always)]
@@ -120,6 +157,19 @@ pub fn class_bytes(class: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_counts_from_what_is_held() {
+        ask(usize::MAX >> 2).unwrap();
+        {
+            let _outer = limit(1000);
+            let _inner = limit(1 << 40);
+            ask(1000).unwrap();
+            let refused = ask(1001).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::OutOfMemory);
+        }
+        ask(1001).unwrap();
+    }
 
     #[test]
     fn classes_cover_and_ascend() {

@@ -29,6 +29,7 @@ impl Device for Cpu {
         if bytes > isize::MAX as usize / 4 {
             return Err(out_of_memory(bytes));
         }
+        alloc::ask(bytes)?;
         let (pointer, from_system) = blocks::take(bytes);
         if pointer.is_null() {
             return Err(out_of_memory(bytes));

@@ -140,6 +140,11 @@ impl Error {
     pub fn origin(&self) -> Option<Origin> {
         self.0.origin
     }
+    /// How to mend it, where that is known.
+    pub fn help(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// The message alone, without op, operands, line and hint.
     pub fn message(&self) -> &str {
         &self.0.message

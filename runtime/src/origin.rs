@@ -45,10 +45,40 @@ impl Lines {
     }
 }
 
-/// What is known of a source: its name, which lives as long as the process since origins name it, and its lines.
+/// Where a part of a text stood in the text that it was made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OriginalPlace {
+    /// The first byte of the part.
+    pub byte: u32,
+    /// Its line, from 1.
+    pub line: u32,
+    /// Its column in bytes, from 1.
+    pub column: u32,
+}
+
+/// Where a byte stood in the original; `places` are ascending, each for what follows.
+pub fn original(places: &[OriginalPlace], byte: u32) -> Option<OriginalPlace> {
+    places[..places.partition_point(|p| p.byte <= byte)].last().copied()
+}
+
+/// What is known of a source: its name, which lives as long as the process since origins name it, its lines, and those
+/// of the text that it was made of.
 struct Source {
     name: &'static str,
     lines: Lines,
+    places: Vec<OriginalPlace>,
+}
+
+impl Source {
+    fn place(&self, byte: u32) -> (u32, u32) {
+        match original(&self.places, byte) {
+            Some(place) => (place.line, place.column),
+            None => {
+                let (line, start) = self.lines.line(byte);
+                (line as u32, byte - start + 1)
+            }
+        }
+    }
 }
 
 static SOURCES: RwLock<Vec<Source>> = RwLock::new(Vec::new());
@@ -57,15 +87,16 @@ thread_local! {
     static HERE: Cell<Place> = const { Cell::new(Place::NONE) };
 }
 
-/// Registers a source text by its name. The same name with the same lines is the same source.
-pub fn register(name: &str, text: &str) -> SourceId {
+/// Registers a source text by its name, with the places of its parts in the text that it was made of, if it was. The same
+/// name with the same lines is the same source.
+pub fn register(name: &str, text: &str, places: &[OriginalPlace]) -> SourceId {
     let lines = Lines::of(text);
     let mut sources = SOURCES.write().unwrap_or_else(PoisonError::into_inner);
-    let known = sources.iter().position(|s| s.name == name && s.lines == lines);
+    let known = sources.iter().position(|s| s.name == name && s.lines == lines && s.places == places);
     let place = known.unwrap_or_else(|| {
         let leaked = sources.iter().find(|s| s.name == name).map(|s| s.name);
         let name = leaked.unwrap_or_else(|| Box::leak(name.to_string().into_boxed_str()));
-        sources.push(Source { name, lines });
+        sources.push(Source { name, lines, places: places.to_vec() });
         sources.len() - 1
     });
     SourceId(place as u32 + 1)
@@ -128,13 +159,13 @@ impl Origin {
 
     /// Number of the line, from 1.
     pub fn line(&self) -> u32 {
-        let line = self.of_source(|s, byte| s.lines.line(byte).0 as u32);
+        let line = self.of_source(|s, byte| s.place(byte).0);
         line.unwrap_or_else(|| self.location.line())
     }
 
     /// Number of the column, from 1; of a program's text in bytes.
     pub fn column(&self) -> u32 {
-        let column = self.of_source(|s, byte| byte - s.lines.line(byte).1 + 1);
+        let column = self.of_source(|s, byte| s.place(byte).1);
         column.unwrap_or_else(|| self.location.column())
     }
 }
@@ -157,21 +188,32 @@ mod tests {
 
     #[test]
     fn places_are_lines_of_the_source() {
-        let source = register("a.py", "x = 1\ny = 22\n");
+        let source = register("a.py", "x = 1\ny = 22\n", &[]);
         let _kept = keep();
         at(source, 10);
         let origin = Origin::caller();
         assert_eq!((origin.file(), origin.line(), origin.column()), ("a.py", 2, 5));
         assert_eq!(origin.to_string(), "a.py:2:5");
-        assert_eq!(register("a.py", "x = 1\ny = 22\n"), source);
-        assert_ne!(register("a.py", "x = 1\n"), source);
+        assert_eq!(register("a.py", "x = 1\ny = 22\n", &[]), source);
+        assert_ne!(register("a.py", "x = 1\n", &[]), source);
+    }
+
+    #[test]
+    fn places_are_those_of_the_original() {
+        let places = [OriginalPlace { byte: 6, line: 40, column: 3 }];
+        let source = register("c.py", "x = 1\ny = 22\n", &places);
+        let _kept = keep();
+        at(source, 2);
+        assert_eq!(Origin::caller().to_string(), "c.py:1:3");
+        at(source, 10);
+        assert_eq!(Origin::caller().to_string(), "c.py:40:3");
     }
 
     #[test]
     fn the_line_of_rust_comes_back() {
         {
             let _kept = keep();
-            at(register("b.py", ""), 0);
+            at(register("b.py", "", &[]), 0);
             assert!(Origin::caller().is_program());
         }
         let origin = Origin::caller();

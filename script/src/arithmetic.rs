@@ -189,8 +189,8 @@ const MOST: usize = 1 << 32;
 /// A string, list or tuple so many times; none for a negative count.
 fn repeated(value: &Value, times: i64) -> Result<Value> {
     let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
-    let fits = |n: usize| match n.checked_mul(times) {
-        Some(all) if all <= MOST => Ok(()),
+    let fits = |n: usize, size: usize| match n.checked_mul(times) {
+        Some(all) if all <= MOST => runtime::alloc::ask(all.saturating_mul(size)),
         _ => Err(Error::value("MemoryError: a repetition of more than 2^32 elements")),
     };
     let all = |values: &[Value]| {
@@ -200,16 +200,16 @@ fn repeated(value: &Value, times: i64) -> Result<Value> {
     };
     match value {
         Value::Str(text) => {
-            fits(text.len())?;
+            fits(text.len(), 1)?;
             Ok(Value::str(text.repeat(times)))
         }
         Value::List(list) => {
             let list = list.borrow();
-            fits(list.len())?;
+            fits(list.len(), size_of::<Value>())?;
             Ok(Value::list(all(&list)))
         }
         Value::Tuple(values) => {
-            fits(values.len())?;
+            fits(values.len(), size_of::<Value>())?;
             Ok(Value::tuple(all(values)))
         }
         other => Err(other.unexpected("a string, list or tuple")),

@@ -2,7 +2,7 @@
 
 use crate::syntax::Span;
 use ariadne::{Color, Config, Fmt, IndexType, Label, Report, ReportKind, Source};
-use runtime::origin::{self, Lines, SourceId};
+use runtime::origin::{self, Lines, OriginalPlace, SourceId};
 use std::sync::OnceLock;
 
 /// What kind of wrong a diagnostic is about.
@@ -98,6 +98,8 @@ pub struct SourceFile {
     /// Its text.
     pub text: String,
     lines: Lines,
+    /// Where its parts stood in another text, if it was made of one.
+    places: Vec<OriginalPlace>,
     id: OnceLock<SourceId>,
 }
 
@@ -105,7 +107,33 @@ impl SourceFile {
     /// A file's text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> SourceFile {
         let text = text.into();
-        SourceFile { name: name.into(), lines: Lines::of(&text), text, id: OnceLock::new() }
+        SourceFile {
+            name: name.into(),
+            lines: Lines::of(&text),
+            text,
+            places: Vec::new(),
+            id: OnceLock::new(),
+        }
+    }
+
+    /// A text that was made of another one, which origins shall name.
+    pub fn with_places(
+        name: impl Into<String>,
+        text: impl Into<String>,
+        places: Vec<OriginalPlace>,
+    ) -> SourceFile {
+        SourceFile { places, ..SourceFile::new(name, text) }
+    }
+
+    /// Line and column, both from 1 and the column in bytes, of what origins name for a byte.
+    pub fn original(&self, byte: u32) -> (u32, u32) {
+        match origin::original(&self.places, byte) {
+            Some(place) => (place.line, place.column),
+            None => {
+                let (line, start) = self.lines.line(byte);
+                (line as u32, byte.saturating_sub(start) + 1)
+            }
+        }
     }
 
     /// Line and column (both from 1, the column in characters) of a byte.
@@ -118,7 +146,7 @@ impl SourceFile {
 
     /// What origins know it by; it is registered when it is first asked for.
     pub fn id(&self) -> SourceId {
-        *self.id.get_or_init(|| origin::register(&self.name, &self.text))
+        *self.id.get_or_init(|| origin::register(&self.name, &self.text, &self.places))
     }
 }
 

@@ -2,8 +2,9 @@
 //! runs here and in PyTorch.
 //!
 //! Text flows one way: `lex` (tokens) -> `parse` (the tree of `syntax`) -> `check` (names become slots, expressions get
-//! types: the `tree`) -> `interpret`; `code` makes text of the tree again. Every stage reports all errors that it finds as `diagnostics`.
+//! types: the `tree`) -> `interpret`; `code` makes text of the tree again, which an `archive` holds. Every stage reports all errors that it finds as `diagnostics`.
 
+pub mod archive;
 mod arithmetic;
 pub mod builtins;
 pub mod calls;

@@ -1,5 +1,6 @@
 //! From text to a checked program, or every error of the text.
 
+use crate::archive;
 use crate::check::check;
 use crate::diagnostics::{Diagnostic, SourceFile, render};
 use crate::parse::parse;
@@ -49,8 +50,13 @@ impl Program {
         loaded.program.ok_or_else(|| Error::new(ErrorKind::Parse, format!("the program has errors\n{text}")))
     }
 
-    /// Reads and checks a file.
+    /// Reads and checks a file: a program's text, or an archive, whose values are left aside.
     pub fn open(path: &Path) -> Result<Program> {
+        if archive::is_file(path) {
+            let contents = archive::load(path, &archive::Limits::default())?;
+            return Arc::try_unwrap(contents.program)
+                .map_err(|_| Error::internal("a program just read is shared"));
+        }
         let text = read(path)?;
         Program::parse(path.display().to_string(), text)
     }

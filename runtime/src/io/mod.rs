@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Tensor;
 use kernels::DType;
 use std::fmt::Display;
-use std::io::Read as _;
+use std::io::{Read, Write as _};
 use std::path::Path;
 
 /// What a reader accepts at most.
@@ -60,19 +60,26 @@ pub fn read_whole(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     // One byte more than there should be, so that a file that grows meanwhile does not pass for whole.
-    file.by_ref().take(length + 1).read_to_end(&mut bytes).map_err(of)?;
+    Read::take(&mut file, length + 1).read_to_end(&mut bytes).map_err(of)?;
     if bytes.len() as u64 != length {
         return Err(of_file(path, Error::new(ErrorKind::File, "its length changes while it is read")));
     }
     Ok(bytes)
 }
 
-/// Writes a file beside its place and moves it there, so that no partial file is left behind.
+/// Writes a file beside its place and moves it there when it is on the disk, so that no partial file is left behind and
+/// what stood there before stays until the new one is complete.
 pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
-    let written = std::fs::write(&partial, contents).and_then(|()| std::fs::rename(&partial, path));
+    let whole = || {
+        let mut file = std::fs::File::create(&partial)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    let written = whole();
     written.map_err(|e| {
         let _ = std::fs::remove_file(&partial);
         Error::new(ErrorKind::File, format!("cannot write {}: {e}", path.display()))

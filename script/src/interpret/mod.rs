@@ -32,6 +32,8 @@ pub struct Host {
     pub stop: Option<Arc<AtomicBool>>,
     /// How many calls may be open at a time.
     pub depth_limit: u32,
+    /// Most bytes that a call may hold of tensors and of any one list at a time; none is no limit.
+    pub memory_limit: Option<u64>,
     steps: u64,
     loaded: Option<Loaded>,
 }
@@ -63,7 +65,15 @@ impl fmt::Debug for Host {
 impl Host {
     /// A host whose programs print here, without limits but Python's of 1000 open calls.
     pub fn new(out: Box<dyn Write>) -> Host {
-        Host { out, step_limit: None, stop: None, depth_limit: 1000, steps: 0, loaded: None }
+        Host {
+            out,
+            step_limit: None,
+            stop: None,
+            depth_limit: 1000,
+            memory_limit: None,
+            steps: 0,
+            loaded: None,
+        }
     }
 
     /// Turns of loops and calls so far.
@@ -118,6 +128,7 @@ impl Program {
 
     /// Calls a function. Arguments left out at the end take their defaults, and ints may stand for floats.
     pub fn call(&self, host: &mut Host, function: FunctionId, args: Vec<Value>) -> Result<Value> {
+        let _limited = host.memory_limit.map(runtime::alloc::limit);
         let mut machine = Machine::load(self, host)?;
         let wanted = self.functions.get(function.0 as usize).map_or(&[][..], |f| &f.parameters);
         let mut types = wanted.iter().map(|p| &p.ty);

@@ -263,6 +263,10 @@ impl Cursor {
     pub fn collect(mut self) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         while let Some(value) = self.next()? {
+            // Before it grows: a range may be longer than any memory.
+            if all.len() == all.capacity() {
+                runtime::alloc::ask(all.len() * 2 * size_of::<Value>())?;
+            }
             all.push(value);
         }
         Ok(all)
