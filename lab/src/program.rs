@@ -62,7 +62,11 @@ impl Template {
                     |(k, v): &(Value, Value)| Ok((Template::of(k, tensors)?, Template::of(v, tensors)?));
                 Template::Dict(entries.iter().map(pair).collect::<Result<_>>()?)
             }
-            Value::Object(_) | Value::Device(_) | Value::Iterator(_) => {
+            Value::Object(_)
+            | Value::Device(_)
+            | Value::Iterator(_)
+            | Value::Staged(_)
+            | Value::Undefined => {
                 return Err(
                     value.unexpected("an argument of tensors, numbers, strings and containers of them")
                 );

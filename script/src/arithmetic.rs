@@ -1,6 +1,7 @@
 //! Arithmetic of the host as Python's, on ints of 64 bits: an overflow is an error, `//` and `%` round down, `/` gives a
 //! float.
 
+use crate::autograph;
 use crate::syntax::BinaryOp;
 use crate::value::Value;
 use runtime::error::{Error, Result};
@@ -179,6 +180,7 @@ pub(crate) fn binary(op: BinaryOp, a: &Value, b: &Value) -> Result<Value> {
         {
             repeated(a, b.int()?)
         }
+        (a, b) if autograph::either(a, b) => autograph::binary(op, a, b),
         _ => Err(undefined(op, a, b)),
     }
 }

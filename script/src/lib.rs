@@ -2,10 +2,12 @@
 //! runs here and in PyTorch.
 //!
 //! Text flows one way: `lex` (tokens) -> `parse` (the tree of `syntax`) -> `check` (names become slots, expressions get
-//! types: the `tree`) -> `interpret`; `code` makes text of the tree again, which an `archive` holds. Every stage reports all errors that it finds as `diagnostics`.
+//! types: the `tree`) -> `interpret`, of which `autograph` stages what tensors decide while a function is recorded; `code` makes
+//! text of the tree again, which an `archive` holds. Every stage reports all errors that it finds as `diagnostics`.
 
 pub mod archive;
 mod arithmetic;
+mod autograph;
 pub mod builtins;
 pub mod calls;
 pub mod check;

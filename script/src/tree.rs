@@ -18,7 +18,7 @@ pub struct FunctionId(pub u32);
 pub struct ClassId(pub u32);
 
 /// A local variable of a function.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Slot(pub u32);
 
 /// A checked program.

@@ -5,7 +5,7 @@
 
 use super::cells::Cell;
 use super::region::{apart, watched};
-use super::tracer::{Mode, Tracer, innermost};
+use super::tracer::{Mode, Tracer, active, innermost};
 use crate::ir::{BlockId, NodeKind, Operand, Type, ValueId};
 use kernels::DType;
 use runtime::door::{self, Observe};
@@ -26,11 +26,44 @@ pub fn cond(
         Some(tracer) if watched(&tracer, std::slice::from_ref(condition)) => {
             apart("branch", std::slice::from_ref(condition), origin, |a| cond(&a[0], then, otherwise))
         }
-        Some(tracer) => tracer.cond(condition, then, otherwise, origin),
+        Some(tracer) => {
+            let all = |n: usize| (0..n).map(Choice::Result).collect();
+            tracer.cond(condition, then, otherwise, |sides| Ok(sides.map(all)), origin)
+        }
         None => match truth(condition, origin)? {
             true => then(),
             false => otherwise(),
         },
+    }
+}
+
+/// What one side of a branch gives for a result.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// The tensor of this place among those that the side returned.
+    Result(usize),
+    /// A tensor from outside of both.
+    Outside(Tensor),
+}
+
+/// A branch that is staged whatever is known, whose sides return what they have; which of it becomes results is chosen when
+/// both are known: as many for each side, of equal types.
+#[track_caller]
+pub fn cond_with(
+    condition: &Tensor,
+    then: impl FnOnce() -> Result<Vec<Tensor>>,
+    otherwise: impl FnOnce() -> Result<Vec<Tensor>>,
+    choose: impl FnOnce() -> Result<[Vec<Choice>; 2]>,
+) -> Result<Vec<Tensor>> {
+    let origin = Origin::caller();
+    check_condition(condition, origin)?;
+    let tracer = innermost().filter(|t| t.mode() == Mode::Staged).ok_or_else(|| {
+        Error::new(ErrorKind::Trace, "a branch is staged while a function is recorded").at(origin)
+    })?;
+    let condition = std::slice::from_ref(condition);
+    match watched(&tracer, condition) {
+        true => apart("branch", condition, origin, |a| cond_with(&a[0], then, otherwise, choose)),
+        false => tracer.cond(&condition[0], then, otherwise, |_| choose(), origin),
     }
 }
 
@@ -75,8 +108,8 @@ fn check_condition(condition: &Tensor, origin: Origin) -> Result<()> {
 
 /// The tracer that stages a decision on this tensor.
 fn staging(condition: &Tensor) -> Option<Arc<Tracer>> {
-    let traced = condition.traced()?.tracer;
-    innermost().filter(|t| t.id() == traced && t.mode() == Mode::Staged)
+    active(condition.traced()?.tracer)?;
+    innermost().filter(|t| t.mode() == Mode::Staged)
 }
 
 fn differ(what: &str, a: &[Type], b: &[Type], origin: Origin) -> Error {
@@ -141,6 +174,7 @@ impl Tracer {
         condition: &Tensor,
         then: impl FnOnce() -> Result<Vec<Tensor>>,
         otherwise: impl FnOnce() -> Result<Vec<Tensor>>,
+        choose: impl FnOnce([usize; 2]) -> Result<[Vec<Choice>; 2]>,
         origin: Origin,
     ) -> Result<Vec<Tensor>> {
         let operand = {
@@ -148,8 +182,21 @@ impl Tracer {
             let cell = self.cell(&mut state, condition)?;
             Operand::Value(state.read(cell)?)
         };
-        let blocks = [self.block(&[], |_| then())?, self.block(&[], |_| otherwise())?];
+        let mut blocks = [self.block(&[], |_| then())?, self.block(&[], |_| otherwise())?];
+        let chosen = choose([blocks[0].results.len(), blocks[1].results.len()])?;
         let mut state = self.state();
+        for (block, chosen) in blocks.iter_mut().zip(chosen) {
+            let chosen = chosen.into_iter().map(|choice| match choice {
+                Choice::Result(at) => {
+                    block.results.get(at).copied().ok_or_else(|| Error::internal("no such result"))
+                }
+                Choice::Outside(tensor) => {
+                    let cell = self.cell(&mut state, &tensor)?;
+                    state.read(cell)
+                }
+            });
+            block.results = chosen.collect::<Result<_>>()?;
+        }
         let mut written: Vec<u32> = blocks.iter().flat_map(|b| b.written.iter().map(|(c, _)| *c)).collect();
         written.sort_unstable();
         written.dedup();

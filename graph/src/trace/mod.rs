@@ -12,16 +12,18 @@
 
 mod branch;
 mod cells;
+mod check;
 mod insert;
 pub(crate) mod region;
 mod scatter;
 mod state;
 mod tracer;
 
-pub use branch::{cond, while_loop};
+pub use branch::{Choice, cond, cond_with, while_loop};
 pub(crate) use cells::{hosts, view_layout};
+pub use check::check;
 pub(crate) use scatter::{Emit, scatter};
-pub use tracer::{Active, Mode, Tracer, is_tracing};
+pub use tracer::{Active, Mode, Tracer, is_staging, is_tracing};
 
 use crate::build::{Builder, ValueMap};
 use crate::ir::{Graph, InputRole};

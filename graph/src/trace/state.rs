@@ -79,9 +79,8 @@ impl State {
         self.inputs.iter().zip(params).map(|((cell, _), &param)| (*cell, param)).collect()
     }
 
-    /// The input for a tensor of the surroundings.
-    pub(super) fn capture(&mut self, tensor: &Tensor, storage: usize) -> Result<u32> {
-        let layout = tensor.layout();
+    /// The input for a tensor of the surroundings, which lies so in this memory.
+    pub(super) fn capture(&mut self, tensor: &Tensor, storage: usize, layout: &Layout) -> Result<u32> {
         let place = Place {
             storage,
             offset: layout.offset,

@@ -45,6 +45,17 @@ pub(super) fn innermost() -> Option<Arc<Tracer>> {
     ACTIVE.with_borrow(|a| a.last().cloned())
 }
 
+/// Whether the program that runs on this thread is staged: its tensors have no values, and what decides by them is to be
+/// passed to `cond` and `while_loop`.
+pub fn is_staging() -> bool {
+    innermost().is_some_and(|t| t.mode == Mode::Staged)
+}
+
+/// The tracer of this number, if it is recording on this thread.
+pub(super) fn active(id: u64) -> Option<Arc<Tracer>> {
+    ACTIVE.with_borrow(|a| a.iter().find(|t| t.id == id).cloned())
+}
+
 /// While it lives, the tracer counts as recording on this thread and sees every operation.
 pub struct Active {
     id: u64,
@@ -153,13 +164,27 @@ impl Tracer {
     pub(super) fn cell(&self, state: &mut State, tensor: &Tensor) -> Result<u32> {
         match tensor.payload() {
             Payload::Traced(traced) if traced.tracer == self.id => Ok(traced.value),
-            Payload::Traced(traced) if !ACTIVE.with_borrow(|a| a.iter().any(|t| t.id == traced.tracer)) => {
-                Err(runtime::tensor::escaped(traced))
-            }
-            Payload::Traced(_) => state.capture(tensor, tensor.id() as usize),
-            Payload::Pending(pending) => state.capture(tensor, pending.address()),
-            Payload::Storage(storage) => state.capture(tensor, storage.address()),
+            Payload::Traced(traced) => match active(traced.tracer) {
+                Some(other) => {
+                    let (root, layout) = other.memory(traced.value);
+                    state.capture(tensor, root, &layout)
+                }
+                None => Err(runtime::tensor::escaped(traced)),
+            },
+            Payload::Pending(pending) => state.capture(tensor, pending.address(), tensor.layout()),
+            Payload::Storage(storage) => state.capture(tensor, storage.address(), tensor.layout()),
         }
+    }
+
+    /// Which memory a cell would have, by a number that no memory has, and how it would lie in it: tensors of one tracer
+    /// that another captures share memory as views do.
+    fn memory(&self, cell: u32) -> (usize, Layout) {
+        let state = self.state();
+        let mut root = cell;
+        while let Some(view) = &state.cells[root as usize].view {
+            root = view.base;
+        }
+        (!((self.id as usize) << 32 | root as usize), state.cells[cell as usize].layout.clone())
     }
 
     fn operands(&self, state: &mut State, args: &[Arg]) -> Result<Vec<Operand>> {

@@ -83,6 +83,11 @@ impl Encoder {
                     format!("an archive holds no {}, which is used up as it is read", value.type_name());
                 return Err(Error::value(what).hint("make a list of it: 'list(...)'"));
             }
+            Value::Staged(_) | Value::Undefined => {
+                let what =
+                    format!("an archive holds no {} that a graph has yet to compute", value.type_name());
+                return Err(Error::value(what));
+            }
         })
     }
 

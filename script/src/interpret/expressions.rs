@@ -1,9 +1,9 @@
 //! Expressions: one function from an expression to its value.
 
 use super::{Machine, places};
-use crate::arithmetic;
 use crate::tree::{Arithmetic, Constant, Conversion, Expr, ExprKind, IndexPart, Piece, Target};
 use crate::value::{self, Cursor, Dict, Value, tensor_of};
+use crate::{arithmetic, autograph};
 use runtime::error::{Error, Result};
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ pub(crate) fn constant(constant: &Constant) -> Value {
 impl<'p> Machine<'p, '_> {
     /// The value of an expression.
     #[inline]
-    pub(super) fn eval(&mut self, e: &'p Expr) -> Result<Value> {
+    pub(crate) fn eval(&mut self, e: &'p Expr) -> Result<Value> {
         match self.value_of(e) {
             Ok(value) => Ok(value),
             Err(error) => Err(self.located(error, e.span)),
@@ -38,6 +38,11 @@ impl<'p> Machine<'p, '_> {
             ExprKind::Convert(conversion, e) => {
                 let value = self.eval(e)?;
                 self.at(e.span);
+                if self.is_staging()
+                    && let Some(staged) = autograph::convert(*conversion, &value)?
+                {
+                    return Ok(staged);
+                }
                 convert(*conversion, value)
             }
             ExprKind::List(parts) => Ok(Value::list(self.all(parts)?)),
@@ -63,27 +68,61 @@ impl<'p> Machine<'p, '_> {
                 match (kind, &left, &right) {
                     (Arithmetic::Int, Value::Int(a), Value::Int(b)) => arithmetic::ints(*op, *a, *b),
                     (Arithmetic::Float, Value::Float(a), Value::Float(b)) => arithmetic::floats(*op, *a, *b),
+                    (Arithmetic::Float, a, b) if autograph::either(a, b) => autograph::binary(*op, a, b),
                     (Arithmetic::Float, a, b) => arithmetic::floats(*op, a.float()?, b.float()?),
                     (Arithmetic::Int | Arithmetic::Number, a, b) => arithmetic::binary(*op, a, b),
                 }
             }
-            ExprKind::Negate(e) => arithmetic::negate(&self.eval(e)?),
+            ExprKind::Negate(e) => match self.eval(e)? {
+                Value::Staged(t) => autograph::negate(&t),
+                value => arithmetic::negate(&value),
+            },
             ExprKind::Compare(op, left, right) => {
                 if let (Some(a), Some(b)) = (self.int_at_hand(left), self.int_at_hand(right)) {
                     return value::compare(*op, &Value::Int(a), &Value::Int(b)).map(Value::Bool);
                 }
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 self.at(e.span);
+                if self.is_staging()
+                    && let Some(staged) = autograph::compare(*op, &left, &right)?
+                {
+                    return Ok(staged);
+                }
                 value::compare(*op, &left, &right).map(Value::Bool)
             }
-            ExprKind::Not(e) => Ok(Value::Bool(!self.test(e)?)),
+            ExprKind::Not(e) => match self.eval(e)? {
+                Value::Bool(b) => Ok(Value::Bool(!b)),
+                Value::Staged(t) => autograph::not(&t),
+                other => Ok(Value::Bool(!other.truth()?)),
+            },
             ExprKind::Logical { and, left, right } => {
-                let left = self.test(left)?;
-                Ok(Value::Bool(if left == *and { self.test(right)? } else { left }))
+                let left = match self.eval(left)? {
+                    Value::Bool(b) => b,
+                    Value::Staged(left) => {
+                        self.at(e.span);
+                        return self.staged_logical(*and, &left, right);
+                    }
+                    other => other.truth()?,
+                };
+                if left != *and {
+                    return Ok(Value::Bool(left));
+                }
+                match self.eval(right)? {
+                    Value::Bool(b) => Ok(Value::Bool(b)),
+                    Value::Staged(t) => Ok(Value::Staged(t)),
+                    other => Ok(Value::Bool(other.truth()?)),
+                }
             }
             ExprKind::Conditional { test, then, otherwise } => {
-                let taken = if self.test(test)? { then } else { otherwise };
-                self.eval(taken)
+                let taken = match self.eval(test)? {
+                    Value::Bool(b) => b,
+                    Value::Staged(test) => {
+                        self.at(e.span);
+                        return self.staged_conditional(&test, then, otherwise);
+                    }
+                    other => other.truth()?,
+                };
+                self.eval(if taken { then } else { otherwise })
             }
             ExprKind::Keep { slot, value } => {
                 let value = self.eval(value)?;
@@ -116,6 +155,12 @@ impl<'p> Machine<'p, '_> {
                     self.stack.push(value);
                 }
                 self.at(e.span);
+                if self.is_staging()
+                    && let Some(staged) = autograph::builtin(builtin.name, &self.stack[base..])?
+                {
+                    self.stack.truncate(base);
+                    return Ok(staged);
+                }
                 let value = (builtin.run)(&mut self.stack[base..], self.host);
                 self.stack.truncate(base);
                 value

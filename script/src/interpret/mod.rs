@@ -6,8 +6,10 @@
 pub(crate) mod expressions;
 pub(crate) mod operations;
 pub(crate) mod places;
+mod staged;
 pub(crate) mod statements;
 
+use crate::autograph::{Prepared, Staging};
 use crate::diagnostics::SourceFile;
 use crate::syntax::Span;
 use crate::tree::{ClassId, FunctionId, Program, Slot};
@@ -110,12 +112,12 @@ impl Program {
 
     /// What the program needs once, made when it is first asked for.
     pub(crate) fn loaded(&self, host: &mut Host) -> Result<Loaded> {
-        Machine::load(self, host).map(|machine| machine.loaded)
+        Machine::load(self, host, None).map(|machine| machine.loaded)
     }
 
     /// The default of a function's parameter.
     pub(crate) fn default(&self, host: &mut Host, function: FunctionId, parameter: usize) -> Result<Value> {
-        let mut machine = Machine::load(self, host)?;
+        let mut machine = Machine::load(self, host, None)?;
         let found = &self.functions[function.0 as usize];
         match &found.parameters[parameter].default {
             Some(default) => machine.eval(default),
@@ -129,7 +131,8 @@ impl Program {
     /// Calls a function. Arguments left out at the end take their defaults, and ints may stand for floats.
     pub fn call(&self, host: &mut Host, function: FunctionId, args: Vec<Value>) -> Result<Value> {
         let _limited = host.memory_limit.map(runtime::alloc::limit);
-        let mut machine = Machine::load(self, host)?;
+        let staging = Staging::of(self);
+        let mut machine = Machine::load(self, host, staging.as_ref())?;
         let wanted = self.functions.get(function.0 as usize).map_or(&[][..], |f| &f.parameters);
         let mut types = wanted.iter().map(|p| &p.ty);
         machine.stack.extend(args.into_iter().map(|value| match (types.next(), value) {
@@ -141,7 +144,8 @@ impl Program {
 
     /// Makes an object of a class from the arguments of its `__init__`, or its fields.
     pub fn construct(&self, host: &mut Host, class: ClassId, args: Vec<Value>) -> Result<Value> {
-        let mut machine = Machine::load(self, host)?;
+        let staging = Staging::of(self);
+        let mut machine = Machine::load(self, host, staging.as_ref())?;
         machine.stack.extend(args);
         machine.construct(class, 0)
     }
@@ -151,8 +155,8 @@ impl Program {
 const STACK_BYTES: usize = 1 << 20;
 
 /// A running program.
-struct Machine<'p, 'h> {
-    program: &'p Program,
+pub(crate) struct Machine<'p, 'h> {
+    pub(crate) program: &'p Program,
     host: &'h mut Host,
     loaded: Loaded,
     /// The slots of every open call, and operands between them.
@@ -163,6 +167,10 @@ struct Machine<'p, 'h> {
     depth: u32,
     /// Where the thread's stack stood when the program began.
     bottom: usize,
+    /// The program's functions without early exits, while a function is staged.
+    staging: Option<&'p Staging>,
+    /// The functions of open calls, while one is staged.
+    frames: Vec<&'p Prepared>,
     /// The place of whoever called the program, which is there again when it ends.
     _outside: Kept,
 }
@@ -175,7 +183,11 @@ fn stack_address() -> usize {
 }
 
 impl<'p, 'h> Machine<'p, 'h> {
-    fn load(program: &'p Program, host: &'h mut Host) -> Result<Machine<'p, 'h>> {
+    fn load(
+        program: &'p Program,
+        host: &'h mut Host,
+        staging: Option<&'p Staging>,
+    ) -> Result<Machine<'p, 'h>> {
         let known = host.loaded.clone().filter(|l| Arc::ptr_eq(&l.source, &program.source));
         let fresh = known.is_none();
         let loaded = known.unwrap_or_else(|| Loaded {
@@ -185,8 +197,10 @@ impl<'p, 'h> Machine<'p, 'h> {
             shapes: shapes(program),
         });
         let (stack, bottom) = (Vec::with_capacity(64), stack_address());
+        let (base, depth, frames) = (0, 0, Vec::new());
+        let _outside = origin::keep();
         let mut machine =
-            Machine { program, host, loaded, stack, base: 0, depth: 0, bottom, _outside: origin::keep() };
+            Machine { program, host, loaded, stack, base, depth, bottom, staging, frames, _outside };
         if fresh {
             for global in &program.globals {
                 let value = machine.eval(&global.value)?;
@@ -204,12 +218,12 @@ impl<'p, 'h> Machine<'p, 'h> {
 
     /// A slot of the innermost call.
     #[inline]
-    fn slot(&self, slot: Slot) -> &Value {
+    pub(crate) fn slot(&self, slot: Slot) -> &Value {
         &self.stack[self.base + slot.0 as usize]
     }
 
     #[inline]
-    fn set_slot(&mut self, slot: Slot, value: Value) {
+    pub(crate) fn set_slot(&mut self, slot: Slot, value: Value) {
         let at = self.base + slot.0 as usize;
         self.stack[at] = value;
     }
@@ -245,10 +259,22 @@ impl<'p, 'h> Machine<'p, 'h> {
             let value = self.eval(default)?;
             self.stack.push(value);
         }
-        self.stack.resize(base + function.slots.len().max(wanted), Value::None);
+        let prepared = self.staging.and_then(|s| s.function(id.0 as usize));
+        let (body, slots, empty) = match prepared {
+            None => (&function.body, function.slots.len(), Value::None),
+            Some(prepared) => {
+                self.frames.push(prepared);
+                let function = &prepared.structured.function;
+                (&function.body, function.slots.len(), Value::Undefined)
+            }
+        };
+        self.stack.resize(base + slots.max(wanted), empty);
         self.depth += 1;
-        let flow = self.block(&function.body)?;
+        let flow = self.block(body)?;
         self.depth -= 1;
+        if prepared.is_some() {
+            self.frames.pop();
+        }
         self.base = outer;
         self.stack.truncate(base);
         Ok(match flow {
@@ -294,7 +320,7 @@ impl<'p, 'h> Machine<'p, 'h> {
 
     /// Says that what follows happens at this place of the program.
     #[inline]
-    fn at(&self, span: Span) {
+    pub(crate) fn at(&self, span: Span) {
         origin::at(self.loaded.place, span.start);
     }
 

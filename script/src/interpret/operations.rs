@@ -3,6 +3,7 @@
 
 use super::Machine;
 use super::expressions::constant;
+use crate::autograph;
 use crate::calls::{self, Resolved};
 use crate::syntax::Span;
 use crate::tree::{Constant, Expr, ExprKind, Returns};
@@ -10,7 +11,7 @@ use crate::types::Type;
 use crate::value::Value;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::table::OpDef;
-use runtime::{Arg, Origin, Tensor, door, ops};
+use runtime::{Arg, DType, Origin, Tensor, door, ops};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -166,7 +167,13 @@ impl<'p> Machine<'p, '_> {
                 Ok(Some(calls::Value::Host(runtime::Host::Ints(list))))
             }
         };
-        let values = operands.iter().map(argument).collect::<Result<Vec<_>>>()?;
+        let mut values = operands.iter().map(argument).collect::<Result<Vec<_>>>()?;
+        let staged = |operand: &Operand| match operand {
+            Operand::Stack(at) => matches!(self.stack[*at], Value::Staged(_)),
+            _ => false,
+        };
+        let weak: SmallVec<[bool; 8]> = operands.iter().map(staged).collect();
+        weaken(&mut values, &weak)?;
         run(call, &values, returns)
     }
 
@@ -179,16 +186,24 @@ impl<'p> Machine<'p, '_> {
         span: Span,
     ) -> Result<Value> {
         let mut values: SmallVec<[Option<calls::Value>; 8]> = SmallVec::new();
+        let mut weak: SmallVec<[bool; 8]> = SmallVec::new();
         for arg in args {
+            let mut staged = false;
+            let mut given = |value: &Value| {
+                staged = matches!(value, Value::Staged(_));
+                value.to_call().map(Some)
+            };
             values.push(match arg {
                 None => None,
                 Some(e) => match &e.kind {
-                    ExprKind::Load(slot) => Some(self.slot(*slot).to_call()?),
-                    _ => Some(self.eval(e)?.to_call()?),
+                    ExprKind::Load(slot) => given(self.slot(*slot))?,
+                    _ => given(&self.eval(e)?)?,
                 },
             });
+            weak.push(staged);
         }
         self.at(span);
+        weaken(&mut values, &weak)?;
         run(call, &values, returns)
     }
 }
@@ -260,6 +275,25 @@ fn bound(op: &'static OpDef, call: &Resolved, given: &[Arg], returns: &Returns) 
     }
 }
 
+/// Numbers that are known when the graph runs get the type that host numbers would have beside the tensors.
+fn weaken(values: &mut [Option<calls::Value>], weak: &[bool]) -> Result<()> {
+    if !weak.contains(&true) {
+        return Ok(());
+    }
+    let of = |value: &Option<calls::Value>| match value {
+        Some(calls::Value::Tensor(t)) => Some(t.dtype()),
+        _ => None,
+    };
+    let strong = values.iter().zip(weak).filter(|(_, weak)| !**weak).filter_map(|(v, _)| of(v));
+    let strong: SmallVec<[DType; 4]> = strong.collect();
+    for (value, _) in values.iter_mut().zip(weak).filter(|(_, weak)| **weak) {
+        if let Some(calls::Value::Tensor(t)) = value {
+            *t = autograph::weak(t, strong.iter().copied())?;
+        }
+    }
+    Ok(())
+}
+
 /// Runs a call with arguments of its own.
 fn run(call: &Resolved, values: &[Option<calls::Value>], returns: &Returns) -> Result<Value> {
     let outputs = call.run(values.iter().map(Option::as_ref).collect())?;
@@ -293,7 +327,10 @@ fn returned(mut outputs: impl Iterator<Item = Tensor>, returns: &Returns) -> Res
         Returns::Tensor => Value::Tensor(first(&mut outputs)?),
         Returns::Tuple => Value::Tuple(outputs.map(Value::Tensor).collect()),
         Returns::List => Value::list(outputs.map(Value::Tensor)),
-        Returns::Bool => Value::Bool(first(&mut outputs)?.item()?.to_bool()),
+        Returns::Bool => match first(&mut outputs)? {
+            t if t.traced().is_some() && graph::trace::is_staging() => autograph::item(&t)?,
+            t => Value::Bool(t.item()?.to_bool()),
+        },
         Returns::Nothing => Value::None,
     })
 }

@@ -1,6 +1,7 @@
 //! Places within values: elements of lists, tuples, dicts, strings and tensors, and fields of objects.
 
 use super::Machine;
+use crate::autograph;
 use crate::tree::{Expr, IndexPart};
 use crate::value::{ClassKind, Value, missing, tensor_of_list};
 use runtime::error::{Error, Result};
@@ -20,7 +21,7 @@ impl<'p> Machine<'p, '_> {
                 IndexPart::Int(e) => match self.eval(e)? {
                     Value::Int(i) => Index::At(i),
                     Value::Bool(on) => Index::Truth(on),
-                    Value::Tensor(t) => Index::Places(t),
+                    Value::Tensor(t) | Value::Staged(t) => Index::Places(t),
                     other => return Err(other.unexpected("an int")),
                 },
                 IndexPart::Slice { start, stop, step } => {
@@ -52,6 +53,9 @@ impl<'p> Machine<'p, '_> {
             None => Ok(None),
             Some(e) => match self.eval(e)? {
                 Value::None => Ok(None),
+                value @ Value::Staged(_) => {
+                    Err(autograph::unknown(&value, "as a bound of a slice, which decides a shape"))
+                }
                 Value::Tensor(t) => Ok(Some(t.item()?.to_i64())),
                 other => other.int().map(Some),
             },
@@ -69,6 +73,7 @@ pub(crate) fn copies(index: &[Index]) -> bool {
 pub(crate) fn set_elements(tensor: &Tensor, index: &[Index], value: &Value) -> Result<()> {
     match value {
         Value::Tensor(t) => tensor.set_at(index, t),
+        Value::Staged(t) => tensor.set_at(index, &autograph::like(t, tensor)?),
         other => {
             let number =
                 other.scalar().and(other.arg()).ok_or_else(|| other.unexpected("a tensor or a number"))?;
@@ -96,6 +101,11 @@ fn place(i: i64, n: usize, of: &str) -> Result<usize> {
 
 /// `container[key]` of host values.
 pub(crate) fn item(container: &Value, key: &Value) -> Result<Value> {
+    match (container, key) {
+        (Value::List(list), Value::Staged(at)) => return autograph::element(&list.borrow(), at),
+        (Value::Tuple(parts), Value::Staged(at)) => return autograph::element(parts, at),
+        _ => {}
+    }
     match container {
         Value::List(list) => {
             let list = list.borrow();

@@ -2,6 +2,7 @@
 
 use super::Machine;
 use crate::arithmetic;
+use crate::autograph;
 use crate::syntax::{BinaryOp, Span};
 use crate::tree::{Expr, Stmt, StmtKind, Target};
 use crate::value::{Cursor, Value};
@@ -12,7 +13,7 @@ use runtime::{Arg, Origin, Tensor, door, ops};
 use std::rc::Rc;
 
 /// Where a block went.
-pub(super) enum Flow {
+pub(crate) enum Flow {
     /// To its end.
     Next,
     /// Out of the loop.
@@ -24,7 +25,7 @@ pub(super) enum Flow {
 }
 
 impl<'p> Machine<'p, '_> {
-    pub(super) fn block(&mut self, body: &'p [Stmt]) -> Result<Flow> {
+    pub(crate) fn block(&mut self, body: &'p [Stmt]) -> Result<Flow> {
         for stmt in body {
             match self.statement(stmt) {
                 Ok(Flow::Next) => {}
@@ -50,18 +51,36 @@ impl<'p> Machine<'p, '_> {
             }
             StmtKind::Augmented { target, op, value } => self.augmented(target, *op, value, stmt.span)?,
             StmtKind::If { test, then, otherwise } => {
-                let taken = if self.test(test)? { then } else { otherwise };
-                return self.block(taken);
-            }
-            StmtKind::While { test, body } => {
-                while self.test(test)? {
-                    self.host.tick()?;
-                    match self.block(body)? {
-                        Flow::Next | Flow::Continue => {}
-                        Flow::Break => break,
-                        Flow::Return(value) => return Ok(Flow::Return(value)),
+                let taken = match self.eval(test)? {
+                    Value::Bool(taken) => taken,
+                    Value::Staged(test) => {
+                        self.at(stmt.span);
+                        return self.staged_if(&test, stmt, then, otherwise).map(|()| Flow::Next);
                     }
+                    other => other.truth()?,
+                };
+                return self.block(if taken { then } else { otherwise });
+            }
+            StmtKind::While { test, body } => loop {
+                match self.eval(test)? {
+                    Value::Bool(true) => {}
+                    Value::Bool(false) => break,
+                    Value::Staged(_) => {
+                        self.at(stmt.span);
+                        return self.staged_while(stmt, test, body).map(|()| Flow::Next);
+                    }
+                    other if other.truth()? => {}
+                    _ => break,
                 }
+                self.host.tick()?;
+                match self.block(body)? {
+                    Flow::Next | Flow::Continue => {}
+                    Flow::Break => break,
+                    Flow::Return(value) => return Ok(Flow::Return(value)),
+                }
+            },
+            StmtKind::For { target, iterable, body } if self.is_staging() => {
+                return self.for_in_graph(stmt, target, iterable, body).map(|()| Flow::Next);
             }
             StmtKind::For { target, iterable, body } => {
                 let value = self.eval(iterable)?;
@@ -86,11 +105,16 @@ impl<'p> Machine<'p, '_> {
             StmtKind::Return(Some(value)) => return Ok(Flow::Return(self.eval(value)?)),
             StmtKind::Break => return Ok(Flow::Break),
             StmtKind::Continue => return Ok(Flow::Continue),
-            StmtKind::Assert { test, message } => {
-                if !self.test(test)? {
-                    return Err(self.raised("AssertionError", message.as_ref())?);
+            StmtKind::Assert { test, message } => match self.eval(test)? {
+                Value::Bool(true) => {}
+                Value::Staged(holds) => {
+                    let error = self.raised("AssertionError", message.as_ref())?;
+                    self.at(stmt.span);
+                    autograph::check(&holds, error)?;
                 }
-            }
+                other if other.truth()? => {}
+                _ => return Err(self.raised("AssertionError", message.as_ref())?),
+            },
             StmtKind::Raise { exception, message } => return Err(self.raised(exception, message.as_ref())?),
             StmtKind::Delete { container, key } => {
                 let (container, key) = (self.eval(container)?, self.eval(key)?);
@@ -116,7 +140,7 @@ impl<'p> Machine<'p, '_> {
         }))
     }
 
-    pub(super) fn assign(&mut self, target: &'p Target, value: Value, span: Span) -> Result<()> {
+    pub(crate) fn assign(&mut self, target: &'p Target, value: Value, span: Span) -> Result<()> {
         match target {
             Target::Slot(slot) => self.set_slot(*slot, value),
             Target::Field { object, field } => {
@@ -277,6 +301,10 @@ fn op_in_place(op: BinaryOp) -> Result<&'static OpDef> {
 
 /// `target op= value` of a tensor.
 pub(crate) fn in_place(op: BinaryOp, target: &Tensor, value: &Value) -> Result<()> {
+    if let Value::Staged(t) = value {
+        let t = autograph::weak(t, [target.dtype()].into_iter())?;
+        return door::mutate(op_in_place(op)?, &[Arg::Tensor(target), Arg::Tensor(&t)], Origin::caller());
+    }
     let Some(operand) = value.arg() else { return Err(value.unexpected("a tensor or a number")) };
     door::mutate(op_in_place(op)?, &[Arg::Tensor(target), operand], Origin::caller())
 }

@@ -190,7 +190,9 @@ pub(super) fn next(iterator: &Value) -> Result<Option<Value>> {
     match iterator {
         Value::Iterator(lazy) => match &**lazy {
             Lazy::Once(_, cursor) => cursor.borrow_mut().next(),
-            Lazy::Range(..) | Lazy::View(..) => Err(Error::internal("a loop over what has no place")),
+            Lazy::Range(..) | Lazy::View(..) | Lazy::Staged(..) => {
+                Err(Error::internal("a loop over what has no place"))
+            }
         },
         other => Err(other.unexpected("the start of a loop")),
     }

@@ -1,6 +1,7 @@
 //! Between values of programs and what the runtime takes: tensors, and arguments of torch's calls.
 
 use super::{ClassKind, Value};
+use crate::autograph;
 use crate::calls;
 use runtime::error::{Error, Result};
 use runtime::{Arg, DType, DeviceId, Host, Scalar, Tensor};
@@ -101,10 +102,15 @@ fn gather(value: &Value, out: &mut Vec<Tensor>) -> Result<()> {
         Value::Int(_) | Value::Bool(_) => out.push(tensor_of(value.scalar().unwrap_or(Scalar::Int(0)))?),
         // Of the type that holds it without rounding.
         Value::Float(v) => out.push(Tensor::scalar(*v)),
-        Value::None | Value::Str(_) | Value::DType(_) | Value::Device(_) => {}
+        Value::Staged(t) => out.push(t.clone()),
+        Value::None | Value::Str(_) | Value::DType(_) | Value::Device(_) | Value::Undefined => {}
         Value::Tuple(values) => values.iter().try_for_each(|v| gather(v, out))?,
         Value::List(list) => {
             let list = list.borrow();
+            if let Some(ints) = autograph::ints(&list)? {
+                out.push(ints);
+                return Ok(());
+            }
             match list
                 .iter()
                 .map(|v| if let Value::Int(n) = v { Some(*n) } else { None })
@@ -131,7 +137,7 @@ impl Value {
     pub fn to_call(&self) -> Result<calls::Value> {
         let host = |h| Ok(calls::Value::Host(h));
         match self {
-            Value::Tensor(t) => Ok(calls::Value::Tensor(t.clone())),
+            Value::Tensor(t) | Value::Staged(t) => Ok(calls::Value::Tensor(t.clone())),
             Value::Int(v) => host(Host::Scalar(Scalar::Int(*v))),
             Value::Float(v) => host(Host::Scalar(Scalar::Float(*v))),
             Value::Bool(v) => host(Host::Scalar(Scalar::Bool(*v))),
@@ -145,7 +151,9 @@ impl Value {
                 list_to_call(&object.fields.borrow())
             }
             Value::Iterator(_) => list_to_call(&super::Cursor::over(self)?.collect()?),
-            Value::Dict(_) | Value::Object(_) => Err(self.unexpected("an argument of a tensor function")),
+            Value::Dict(_) | Value::Object(_) | Value::Undefined => {
+                Err(self.unexpected("an argument of a tensor function"))
+            }
         }
     }
 }

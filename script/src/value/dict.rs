@@ -46,6 +46,9 @@ impl Key {
             Value::DType(v) => Key::DType(*v),
             Value::Device(v) => Key::Device(*v),
             Value::Tuple(parts) => Key::Tuple(parts.iter().map(Key::of).collect::<Result<_>>()?),
+            Value::Staged(_) | Value::Undefined => {
+                return Err(crate::autograph::unknown(value, "as a key"));
+            }
             Value::List(_) | Value::Dict(_) | Value::Object(_) | Value::Iterator(_) => {
                 return Err(Error::value(format!("TypeError: unhashable type: '{}'", value.type_name())));
             }

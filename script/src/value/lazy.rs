@@ -26,6 +26,8 @@ pub enum Lazy {
     View(Rc<RefCell<Dict>>, Part),
     /// `enumerate`, `zip`, `reversed`: its name and where it is.
     Once(&'static str, RefCell<Cursor>),
+    /// A range from a bound to another, of which one is known when the graph runs, and its step.
+    Staged(Box<[Value; 2]>, i64),
 }
 
 /// A place in something that is looped over.
@@ -84,7 +86,7 @@ impl Lazy {
     /// The name of its type.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Lazy::Range(..) => "range",
+            Lazy::Range(..) | Lazy::Staged(..) => "range",
             Lazy::View(_, Part::Keys) => "dict_keys",
             Lazy::View(_, Part::Values) => "dict_values",
             Lazy::View(_, Part::Items) => "dict_items",
@@ -97,7 +99,7 @@ impl Lazy {
         match self {
             Lazy::Range(start, stop, step) => Some(count(*start, *stop, *step) as usize),
             Lazy::View(dict, _) => Some(dict.borrow().len()),
-            Lazy::Once(..) => None,
+            Lazy::Once(..) | Lazy::Staged(..) => None,
         }
     }
 
@@ -139,6 +141,14 @@ impl Cursor {
                 Lazy::Range(start, stop, step) => Cursor::Range(*start, count(*start, *stop, *step), *step),
                 Lazy::View(dict, part) => Cursor::entries(dict.clone(), *part),
                 Lazy::Once(..) => Cursor::Shared(lazy.clone()),
+                Lazy::Staged(bounds, _) => {
+                    let [start, stop] = &**bounds;
+                    let unknown = if matches!(start, Value::Staged(_)) { start } else { stop };
+                    return Err(crate::autograph::unknown(
+                        unknown,
+                        "as a bound of what the host goes through",
+                    ));
+                }
             },
             Value::None
             | Value::Int(_)
@@ -146,6 +156,8 @@ impl Cursor {
             | Value::Bool(_)
             | Value::DType(_)
             | Value::Device(_)
+            | Value::Staged(_)
+            | Value::Undefined
             | Value::Object(_) => {
                 return Err(Error::value(format!(
                     "TypeError: '{}' object is not iterable",
@@ -165,7 +177,7 @@ impl Cursor {
                     let last = start as i128 + (n as i128 - 1) * step as i128;
                     Cursor::Range(last as i64, n, step.checked_neg().unwrap_or(i64::MAX))
                 }
-                Lazy::View(..) | Lazy::Once(..) => return Err(value.unexpected("a range")),
+                Lazy::View(..) | Lazy::Once(..) | Lazy::Staged(..) => return Err(value.unexpected("a range")),
             },
             other => {
                 let mut all = Cursor::over(other)?.collect()?;
@@ -254,7 +266,7 @@ impl Cursor {
                     .try_borrow_mut()
                     .map_err(|_| Error::value("ValueError: the iterator is already being advanced"))?
                     .next()?,
-                Lazy::Range(..) | Lazy::View(..) => None,
+                Lazy::Range(..) | Lazy::View(..) | Lazy::Staged(..) => None,
             },
         })
     }

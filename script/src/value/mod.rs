@@ -18,6 +18,7 @@ pub use objects::{ClassKind, Object, Shape};
 pub use order::{compare, contains, equals, is};
 pub(crate) use text::float as float_text;
 
+use crate::autograph;
 use runtime::error::{Error, Result};
 use runtime::{Arg, DType, DeviceId, Scalar, Tensor};
 use std::cell::RefCell;
@@ -53,6 +54,11 @@ pub enum Value {
     Object(Rc<Object>),
     /// What `range`, `enumerate`, `zip`, `reversed` and a dict's methods give: something to loop over.
     Iterator(Rc<Lazy>),
+    /// An int, a float or a bool that is known when the graph runs: a tensor of rank 0 of int64, float64 or bool. It is met
+    /// while a program is staged, and only then.
+    Staged(Tensor),
+    /// What a variable holds before its first assignment, while a program is staged.
+    Undefined,
 }
 
 impl Value {
@@ -102,12 +108,19 @@ impl Value {
             Value::Dict(_) => "dict",
             Value::Object(object) => &object.shape.name,
             Value::Iterator(lazy) => lazy.type_name(),
+            Value::Staged(t) if t.dtype() == DType::Bool => "bool",
+            Value::Staged(t) if t.dtype().is_float() => "float",
+            Value::Staged(_) => "int",
+            Value::Undefined => "a variable without a value",
         }
     }
 
     /// The error of a value where another type is wanted: the checker was passed by.
     #[cold]
     pub fn unexpected(&self, wanted: &str) -> Error {
+        if let Value::Staged(_) = self {
+            return autograph::unknown(self, &format!("where the host wants {wanted}"));
+        }
         Error::value(format!("TypeError: expected {wanted}, got {}", self.type_name()))
     }
 
@@ -195,7 +208,9 @@ impl Value {
             | Value::List(_)
             | Value::Dict(_)
             | Value::Object(_)
-            | Value::Iterator(_) => return None,
+            | Value::Iterator(_)
+            | Value::Staged(_)
+            | Value::Undefined => return None,
         })
     }
 
@@ -239,6 +254,9 @@ impl Value {
             Value::Dict(v) => !v.borrow().is_empty(),
             Value::Iterator(v) => v.truth(),
             Value::DType(_) | Value::Device(_) => true,
+            Value::Staged(_) | Value::Undefined => {
+                return Err(autograph::unknown(self, "where the host has to decide"));
+            }
             Value::Object(v) => v.shape.kind != ClassKind::Tuple || !v.fields.borrow().is_empty(),
         })
     }

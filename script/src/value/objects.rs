@@ -75,7 +75,9 @@ impl Drop for Object {
                 | Value::Tensor(_)
                 | Value::DType(_)
                 | Value::Device(_)
-                | Value::Iterator(_) => {}
+                | Value::Iterator(_)
+                | Value::Staged(_)
+                | Value::Undefined => {}
             }
         }
     }

@@ -101,6 +101,9 @@ pub fn equals(a: &Value, b: &Value) -> Result<bool> {
         return Ok(order == Some(Ordering::Equal));
     }
     match (a, b) {
+        (Value::Staged(_), _) | (_, Value::Staged(_)) => {
+            Err(crate::autograph::unknown(a, "where the host compares"))
+        }
         (Value::Tensor(t), other) | (other, Value::Tensor(t)) => match number_or_tensor(other) {
             Some(other) => super::truth_of(&t.eq(other)?),
             None => Ok(false),

@@ -139,7 +139,13 @@ fn repr(value: &Value, out: &mut String, within: &mut Vec<*const ()>) -> fmt::Re
                 })?;
             }
             Lazy::Once(name, _) => write!(out, "<{name} object>")?,
+            Lazy::Staged(bounds, step) => {
+                out.push_str("range(");
+                sequence(&**bounds, out, within)?;
+                write!(out, ", {step})")?;
+            }
         },
+        Value::Staged(_) | Value::Undefined => write!(out, "<{}>", value.type_name())?,
     }
     Ok(())
 }
