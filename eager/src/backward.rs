@@ -113,6 +113,7 @@ pub(crate) fn backward(tensor: &Tensor, options: BackwardOptions) -> Result<()> 
 /// A `.grad` with a contribution added. The first is taken as it is where nobody else holds its memory, and copied where
 /// someone does: an update of one gradient in place must not change another.
 pub(crate) fn accumulate(before: Option<Tensor>, gradient: Tensor, create_graph: bool) -> Result<Tensor> {
+    door::effect("a gradient is added to `.grad`", Origin::caller());
     match before {
         Some(before) if create_graph => before.add(&gradient),
         Some(before) => {

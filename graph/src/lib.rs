@@ -7,6 +7,7 @@
 //! `passes` make the next graph out of a graph; `plan` turns the last one into launches on buffers; `exec` runs plans.
 
 pub mod build;
+pub mod compile;
 mod defer;
 pub mod exec;
 pub mod function;

@@ -39,6 +39,8 @@ pub struct Options {
     pub memory: Memory,
     /// Whether values take over the memory of operands that die, and new state that of old state.
     pub in_place: bool,
+    /// Whether a backward computes cheap values of the forward again where that keeps fewer bytes between the two.
+    pub recompute: bool,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             fuse: true,
             memory: Memory::Arena,
             in_place: true,
+            recompute: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::lazy::Deferred;
 use crate::modes::{Mode, Staging};
 use eager::{Autograd as _, GradOptions, GradientTape, no_grad};
+use graph::compile::{CompileOptions, CompiledProgram, compile};
 use graph::{Argument, BoundFunction, Function, Options, TraceOptions, TracedFunction};
 use models::optim::{Optimizer, Sgd, Step};
 use models::workloads::{Program, Workload};
@@ -86,8 +87,47 @@ pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Bo
         (Staging::Trace, task) => {
             Box::new(Trace { options: trace_options(mode, exact), task, place: device, made: None })
         }
+        (Staging::Compile, Task::Forward(f)) => {
+            let program = move |args: &[Argument]| f(&tensors_of(args)?);
+            Box::new(CompiledForward(compile("forward", compile_options(mode, exact), program)))
+        }
+        (Staging::Compile, Task::Gradient(f)) => {
+            let program = move |args: &[Argument]| Ok(vec![f(&tensors_of(args)?)?]);
+            let compiled = compile("forward", compile_options(mode, exact), program);
+            Box::new(AutogradGradient(Box::new(move |x| first(compiled.call(&arguments_of(x))?))))
+        }
+        (Staging::Compile, Task::Train { loss, parameters, rate }) => {
+            let parameters = parameters.iter().map(place).collect::<Result<Vec<_>>>()?;
+            let count = parameters.len();
+            let program = move |args: &[Argument]| {
+                let tensors = tensors_of(args)?;
+                let (parameters, inputs) = tensors.split_at(count);
+                Ok(vec![loss(parameters, inputs)?])
+            };
+            let compiled = compile("loss", compile_options(mode, exact), program);
+            let call = move |parameters: &[Tensor], inputs: &[Tensor]| {
+                let all: Vec<Argument> = parameters.iter().chain(inputs).map(Argument::from).collect();
+                first(compiled.call(&all)?)
+            };
+            Box::new(Autograd::new(Box::new(call), parameters, rate)?)
+        }
         (Staging::Function, task) => staged(mode, task, exact, place)?,
     })
+}
+
+/// How `torch.compile` compiles here.
+pub(crate) fn compile_options(mode: &Mode, exact: bool) -> CompileOptions {
+    CompileOptions { compile: mode.options(exact), ..CompileOptions::default() }
+}
+
+/// The tensors of arguments that are tensors.
+pub(crate) fn tensors_of(args: &[Argument]) -> Result<Vec<Tensor>> {
+    args.iter().map(|a| a.tensor().cloned()).collect()
+}
+
+/// Tensors as arguments.
+pub(crate) fn arguments_of(tensors: &[Tensor]) -> Vec<Argument> {
+    tensors.iter().map(Argument::from).collect()
 }
 
 fn trace_options(mode: &Mode, exact: bool) -> TraceOptions {
@@ -285,6 +325,20 @@ impl Driver for TracedForward {
     }
 }
 
+/// A compiled forward.
+struct CompiledForward<F>(CompiledProgram<F>);
+
+impl<F: Fn(&[Argument]) -> Result<Vec<Tensor>>> Driver for CompiledForward<F> {
+    fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let _guard = no_grad();
+        self.0.call(&arguments_of(inputs))
+    }
+
+    fn retraces(&self) -> u64 {
+        self.0.recompiles().len().saturating_sub(1) as u64
+    }
+}
+
 /// A whole step staged.
 fn staged(
     mode: &Mode,
@@ -305,7 +359,7 @@ pub fn staged_function(
     options: Options,
     place: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<(Function, Vec<Variable>)> {
-    let tensors = |args: &[Argument]| args.iter().map(|a| a.tensor().cloned()).collect::<Result<Vec<_>>>();
+    let tensors = tensors_of;
     Ok(match task {
         Task::Forward(f) => (graph::function("forward", options, move |args| f(&tensors(args)?)), vec![]),
         Task::Gradient(f) => {

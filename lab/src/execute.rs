@@ -1,8 +1,10 @@
 //! One function of tensors in each mode, with the gradients that are asked for: what `check` and the suites of modes run.
 
+use crate::drivers::{arguments_of, compile_options, tensors_of};
 use crate::modes::{Mode, Staging};
 use eager::{Autograd as _, GradOptions, GradientTape, TapeOptions, Unconnected};
 use graph::CompiledFunction;
+use graph::compile::compile;
 use graph::lazy::{Lazy, LazyOptions};
 use graph::trace::{Mode as Recording, Spec, record};
 use runtime::{DeviceId, Result, Tensor};
@@ -32,6 +34,7 @@ pub fn execute(
         Staging::Autograd | Staging::Script => autograd(program, inputs, cotangents, wanted),
         Staging::Tape => tape(program, inputs, cotangents, wanted),
         Staging::Trace => trace(mode, exact, program, inputs, cotangents, wanted),
+        Staging::Compile => compiled(mode, exact, program, inputs, cotangents, wanted),
         Staging::Lazy => lazy(mode, exact, program, inputs, cotangents, wanted),
         Staging::Function => staged(mode, exact, program, inputs, cotangents, wanted),
     }
@@ -77,6 +80,22 @@ pub fn autograd(
     let outputs = program(&leaves)?;
     let gradients = gradients(&outputs, &leaves, cotangents, wanted)?;
     Ok((outputs, gradients))
+}
+
+/// Compiled by a first call on copies, and then run on the inputs: what is judged is what was compiled.
+fn compiled(
+    mode: &Mode,
+    exact: bool,
+    program: Program,
+    inputs: &[Tensor],
+    cotangents: &[Option<Tensor>],
+    wanted: &[usize],
+) -> Result<Results> {
+    let compiled = compile("case", compile_options(mode, exact), |args| program(&tensors_of(args)?));
+    let call = |inputs: &[Tensor]| compiled.call(&arguments_of(inputs));
+    let copies = inputs.iter().map(Tensor::copy).collect::<Result<Vec<_>>>()?;
+    autograd(&call, &copies, cotangents, wanted)?;
+    autograd(&call, inputs, cotangents, wanted)
 }
 
 /// torch's eager mode with every operation deferred to the end, or to the next look.

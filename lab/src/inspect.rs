@@ -66,7 +66,7 @@ pub fn run(request: &Request) -> Result<Vec<Stage>> {
     let inputs: Vec<Tensor> = workload.inputs.iter().map(|(_, t)| t.clone()).collect();
     let task = Task::of(&workload);
     match mode.staging {
-        Staging::Trace => traced(task, &inputs, options),
+        Staging::Trace | Staging::Compile => traced(task, &inputs, options),
         Staging::Lazy => {
             let mut driver = Deferred::new(options, make_eager(task)?);
             driver.step(&inputs)?;

@@ -17,6 +17,8 @@ pub enum Staging {
     Tape,
     /// The whole step is staged.
     Function,
+    /// The forward and its backward are compiled for what guards hold; the optimiser stays eager.
+    Compile,
     /// Nothing is staged; operations wait until someone looks or the step ends. Gradients by autograd.
     Lazy,
 }
@@ -134,6 +136,7 @@ impl Mode {
             fuse: self.passes == Some(Passes::Full),
             memory: self.memory,
             in_place: true,
+            recompute: self.staging == Staging::Compile,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A function of a program's text as a function of tensors, so that every mode can run it: its arguments as a template
 //! into which tensors are put, its results flattened.
 
+use crate::drivers::{arguments_of, compile_options, tensors_of};
 use crate::execute::execute;
 use crate::modes::{Mode, Staging};
 use crate::reference::{self, File};
@@ -422,7 +423,7 @@ pub struct RunRequest {
 pub struct Run {
     /// Tensors by name: `out0`, `out1`, `grad.x`.
     pub tensors: Vec<(String, Tensor)>,
-    /// What a trace froze: a line of the program for each place where the host looked.
+    /// What a trace froze, or where a compiled part ended: a line of the program for each place where the host looked.
     pub frozen: Vec<String>,
 }
 
@@ -463,6 +464,15 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result
                 frozen.push(warning);
             }
         }
+    }
+    if request.mode.staging == Staging::Compile {
+        let quiet = Entry { quiet: true, ..entry.clone() };
+        let function = quiet.bound(arguments.templates.clone());
+        let options = compile_options(request.mode, request.exact);
+        let compiled = graph::compile::compile("breaks", options, move |args| function(&tensors_of(args)?));
+        compiled.call(&arguments_of(&inputs))?;
+        frozen.extend(compiled.graph_breaks().into_iter().map(|line| format!("graph break: {line}")));
+        frozen.extend(compiled.fallbacks());
     }
     let outputs = outputs.into_iter().enumerate().map(|(i, t)| (format!("out{i}"), t));
     let gradients =

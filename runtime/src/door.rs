@@ -52,6 +52,10 @@ pub trait Interpreter: Send + Sync {
     fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()>;
     /// A region as one operation.
     fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs>;
+    /// The host does something that no operation shows (prints, say).
+    fn effect(&self, what: &str, origin: Origin) {
+        let _ = (what, origin);
+    }
     /// The host is about to look at a tensor in memory: the place to carry out writes to it that were deferred.
     fn settle(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
         let _ = (tensor, origin);
@@ -363,11 +367,21 @@ fn look(tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
         return pending.owner().clone().observe(tensor, what, origin);
     }
     if in_scope() && !matches!(what, Observe::Extent(_)) {
-        let scoped: SmallVec<[Arc<dyn Interpreter>; 4]> =
-            SCOPED.with_borrow(|s| s.iter().filter(|l| !l.masked).map(|l| l.interpreter.clone()).collect());
-        scoped.iter().rev().try_for_each(|interpreter| interpreter.settle(tensor, origin))?;
+        scoped().iter().try_for_each(|interpreter| interpreter.settle(tensor, origin))?;
     }
     Ok(tensor.clone())
+}
+
+/// The interpreters in scope that are not masked, innermost first.
+fn scoped() -> SmallVec<[Arc<dyn Interpreter>; 4]> {
+    SCOPED.with_borrow(|s| s.iter().rev().filter(|l| !l.masked).map(|l| l.interpreter.clone()).collect())
+}
+
+/// Tells every interpreter in scope of something that the host does and that no operation shows.
+pub fn effect(what: &str, origin: Origin) {
+    if in_scope() {
+        scoped().iter().for_each(|interpreter| interpreter.effect(what, origin));
+    }
 }
 
 /// A region as one operation.

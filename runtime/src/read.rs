@@ -3,10 +3,21 @@
 use crate::device::DeviceId;
 use crate::door::{self, Observe};
 use crate::error::{Error, Origin, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, flags};
 use kernels::{DType, Element, Scalar};
 
 impl Tensor {
+    /// Says that the host looks at the extent of a dimension, or at the shape as a whole: what a recorder that stands for
+    /// other extents must know.
+    #[inline]
+    #[track_caller]
+    pub fn observe_extent(&self, dim: Option<usize>) -> Result<()> {
+        match self.flags() & (flags::TRACED | flags::PENDING) {
+            0 => Ok(()),
+            _ => door::observe(self, Observe::Extent(dim), Origin::caller()).map(drop),
+        }
+    }
+
     /// The elements as bytes in row-major order: looks at the values, so a tracer or a lazy mode has its say.
     #[track_caller]
     pub fn to_bytes(&self) -> Result<Vec<u8>> {

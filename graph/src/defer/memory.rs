@@ -47,14 +47,20 @@ impl Cell {
     }
 }
 
+/// A view op with its operands after the first.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewStep {
+    pub(crate) op: &'static OpDef,
+    pub(crate) rest: Vec<Host>,
+    pub(crate) origin: Origin,
+}
+
 /// A layout over a cell.
 struct View {
     layout: Layout,
     /// What it is a view of: another view, or the cell itself.
     parent: Option<usize>,
-    op: &'static OpDef,
-    rest: Vec<Host>,
-    origin: Origin,
+    step: ViewStep,
     value: ValueId,
     /// The cell's writes when the value was taken.
     seen: u32,
@@ -195,8 +201,8 @@ impl State {
                 continue;
             }
             let mut operands = vec![Operand::Value(value)];
-            operands.extend(known.rest.iter().cloned().map(Operand::Host));
-            let (op, origin) = (known.op, known.origin);
+            operands.extend(known.step.rest.iter().cloned().map(Operand::Host));
+            let (op, origin) = (known.step.op, known.step.origin);
             value = self.program.emit1(op, operands, origin)?;
             let known = &mut self.cells[at].views[i];
             (known.value, known.seen) = (value, writes);
@@ -205,18 +211,11 @@ impl State {
     }
 
     /// Notes that `value`, made by a view op of what is at a place, has this layout over the same memory.
-    pub(super) fn view(
-        &mut self,
-        (at, parent): Place,
-        layout: &Layout,
-        (op, rest): (&'static OpDef, Vec<Host>),
-        value: ValueId,
-        origin: Origin,
-    ) {
+    pub(super) fn view(&mut self, (at, parent): Place, layout: &Layout, step: ViewStep, value: ValueId) {
         if self.layout(at, layout).is_none() {
             let cell = &mut self.cells[at];
             let (layout, seen) = (layout.clone(), cell.writes);
-            cell.views.push(View { layout, parent, op, rest, origin, value, seen });
+            cell.views.push(View { layout, parent, step, value, seen });
         }
     }
 
@@ -267,7 +266,8 @@ impl State {
     /// Whether memory may be written later instead of now: it is dense and whole, and nobody knows it in another form.
     pub(super) fn may_defer(&self, (at, _): Place) -> bool {
         match &self.cells[at].held {
-            Held::Promise(_) | Held::Argument(..) => true,
+            Held::Promise(_) => true,
+            Held::Argument(tensor, _) => tensor.is_contiguous(),
             Held::Memory(tensor) => tensor.storage().is_ok_and(|storage| {
                 let whole = tensor.numel() * tensor.dtype().size() == storage.bytes();
                 let alone = self.storages.get(&storage.address()).is_none_or(|cells| cells.len() == 1);
@@ -291,23 +291,41 @@ impl State {
         let lost = || Error::internal("a deferred tensor has neither memory nor a cell");
         let (at, view) = self.promised(pending, layout).ok_or_else(lost)?;
         let Held::Argument(tensor, _) = &self.cells[at].held else { return Err(lost()) };
-        let mut chain: SmallVec<[usize; 4]> = SmallVec::new();
-        let mut next = view;
-        while let Some(i) = next {
-            chain.push(i);
-            next = self.cells[at].views[i].parent;
-        }
         let mut seen = tensor.alias();
-        for &i in chain.iter().rev() {
-            let view = &self.cells[at].views[i];
+        for step in self.steps(at, view) {
             let mut args: SmallVec<[Arg; 4]> = SmallVec::new();
             args.push(Arg::Tensor(&seen));
-            args.extend(view.rest.iter().map(Host::as_arg));
-            let made = run::run(view.op, &args)?.pop().ok_or_else(lost)?;
+            args.extend(step.rest.iter().map(Host::as_arg));
+            let made = run::run(step.op, &args)?.pop().ok_or_else(lost)?;
             drop(args);
             seen = made;
         }
         Ok(seen)
+    }
+
+    /// The view ops from a cell to a view of it.
+    fn steps(&self, at: usize, view: Option<usize>) -> Vec<ViewStep> {
+        let views = &self.cells[at].views;
+        let mut chain = Vec::new();
+        let mut next = view;
+        while let Some(i) = next {
+            chain.push(views[i].step.clone());
+            next = views[i].parent;
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// Every layout over a cell but its own, with the view ops that lead there.
+    pub(super) fn views(&self, at: usize) -> Vec<(Layout, Vec<ViewStep>)> {
+        let views = self.cells[at].views.iter().enumerate();
+        views.map(|(i, view)| (view.layout.clone(), self.steps(at, Some(i)))).collect()
+    }
+
+    /// The argument that a stand-in is or looks at, with the view ops that lead there.
+    pub(super) fn argument(&self, tensor: &Tensor) -> Option<(usize, Vec<ViewStep>)> {
+        let (at, view) = self.promised(tensor.pending()?, tensor.layout())?;
+        matches!(self.cells[at].held, Held::Argument(..)).then(|| (at, self.steps(at, view)))
     }
 
     /// Forgets the part; arguments stay, with their views.

@@ -114,22 +114,45 @@ impl Program {
         key
     }
 
-    /// The program as a graph.
+    /// What these results need: values, made or taken in.
+    fn needed(&self, results: &[ValueId]) -> Vec<bool> {
+        let mut needed = vec![false; self.types.len()];
+        results.iter().for_each(|v| needed[v.0 as usize] = true);
+        for node in self.nodes.iter().rev() {
+            let made = node.first as usize..(node.first + node.outputs) as usize;
+            if needed[made].contains(&true) {
+                let reads = node.operands.iter().flat_map(|o| o.values());
+                reads.for_each(|v| needed[v.0 as usize] = true);
+            }
+        }
+        needed
+    }
+
+    /// The program as a graph of what the results need, and which of the inputs these are. Write-backs name inputs of the
+    /// program.
     pub(crate) fn graph(
         &self,
         name: &str,
         results: &[ValueId],
         write_backs: &[(usize, usize)],
-    ) -> Result<Graph> {
+    ) -> Result<(Graph, Vec<usize>)> {
+        let mut needed = self.needed(results);
+        write_backs.iter().for_each(|&(i, _)| needed[self.inputs[i].0 as usize] = true);
+        let used: Vec<usize> =
+            (0..self.inputs.len()).filter(|&i| needed[self.inputs[i].0 as usize]).collect();
         let mut builder = Builder::new(name);
         let mut map: Vec<Option<ValueId>> = vec![None; self.types.len()];
-        for (i, &input) in self.inputs.iter().enumerate() {
+        for &i in &used {
+            let input = self.inputs[i];
             let written = write_backs.iter().any(|&(at, _)| at == i);
             let role = if written { InputRole::State } else { InputRole::Argument };
             map[input.0 as usize] = Some(builder.input(Type::Tensor(self.ty(input).clone()), role, ""));
         }
         let missing = || Error::internal("a deferred value is read before it is made");
         for node in &self.nodes {
+            if !needed[node.first as usize..(node.first + node.outputs) as usize].contains(&true) {
+                continue;
+            }
             let value = |v: ValueId| map[v.0 as usize].ok_or_else(missing);
             let operands = node.operands.iter().map(|operand| {
                 Ok(match operand {
@@ -150,7 +173,9 @@ impl Program {
             }
         }
         let results = results.iter().map(|v| map[v.0 as usize].ok_or_else(missing)).collect::<Result<_>>()?;
-        Ok(builder.finish(results, write_backs.to_vec()))
+        let place = |&(input, result): &(usize, usize)| Some((used.binary_search(&input).ok()?, result));
+        let write_backs = write_backs.iter().filter_map(place).collect();
+        Ok((builder.finish(results, write_backs), used))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The interpreter that defers, and the end of a part.
 
-use super::memory::{FIRST_ARGUMENT, Found, Held, State, overlapping};
+use super::memory::{FIRST_ARGUMENT, Found, Held, State, ViewStep, overlapping};
 use super::program::Program;
 use crate::ir::{Operand, ValueId};
 use crate::trace::{hosts, view_layout};
@@ -12,13 +12,13 @@ use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::pending::Pending;
 use runtime::profile::{self, Bucket};
 use runtime::run;
-use runtime::shared::Shared;
+use runtime::shared::{Shared, Weak};
 use runtime::table::{Effect, Lower, OpDef, Vjp};
 use runtime::tensor::{Storage, Tensor};
 use runtime::value::{Arg, Host};
 use smallvec::SmallVec;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a part ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,26 +70,68 @@ pub(crate) struct Work<'a> {
 
 /// What becomes of parts.
 pub(crate) trait Backend: Send + Sync {
-    /// Runs a part: carries out its write-backs, returns the other results in order.
-    fn run(&self, work: &Work) -> Result<Vec<Tensor>>;
-    /// Notes that the program looked at an extent of an argument.
-    fn extent(&self, argument: usize, dim: Option<usize>, origin: Origin) {
-        let _ = (argument, dim, origin);
+    /// Runs a part: carries out its write-backs, returns the memory of the other results in order, dense.
+    fn run(&self, work: &Work) -> Result<Vec<Shared<Storage>>>;
+    /// Whether it wants to be told of the rest.
+    fn follows(&self) -> bool {
+        false
     }
+    /// The host looked at a tensor, which had these elements.
+    fn looked(&self, at: Looked, value: &Tensor, what: Observe, origin: Origin) -> Result<()> {
+        let _ = (at, value, what, origin);
+        Ok(())
+    }
+    /// The host looked at an extent: of an argument as it came, or of something that was computed.
+    fn extent(&self, argument: Option<usize>, dim: Option<usize>) {
+        let _ = (argument, dim);
+    }
+    /// Something happened that running the recorded parts again does not repeat.
+    fn effect(&self, what: &str, origin: Origin) {
+        let _ = (what, origin);
+    }
+    /// A Variable was read, and had this value.
+    fn read(&self, variable: u64, value: &Tensor) {
+        let _ = (variable, value);
+    }
+    /// A Variable was assigned.
+    fn assigned(&self, variable: u64) {
+        let _ = variable;
+    }
+    /// Layouts over memory, each with the view ops that lead there.
+    fn views(&self, base: &Tensor, views: Vec<(Layout, Vec<ViewStep>)>) -> Result<()> {
+        let _ = (base, views);
+        Ok(())
+    }
+}
+
+/// What the host looked at.
+pub(crate) enum Looked<'a> {
+    /// An argument, through these views.
+    Argument(usize, Vec<ViewStep>),
+    /// Memory that was made or met.
+    Memory(&'a Tensor),
 }
 
 /// Defers operations until a part ends.
 pub(crate) struct Recorder {
-    me: Weak<Recorder>,
+    me: std::sync::Weak<Recorder>,
     backend: Box<dyn Backend>,
     limit: usize,
     state: Mutex<State>,
+    /// Promises that were kept, where the backend follows.
+    kept: Mutex<Vec<Weak<Pending>>>,
 }
 
 impl Recorder {
     /// A recorder with nothing recorded. A part ends at `limit` operations.
     pub(crate) fn new(backend: Box<dyn Backend>, limit: usize) -> Arc<Recorder> {
-        Arc::new_cyclic(|me| Recorder { me: me.clone(), backend, limit, state: Mutex::default() })
+        Arc::new_cyclic(|me| Recorder {
+            me: me.clone(),
+            backend,
+            limit,
+            state: Mutex::default(),
+            kept: Mutex::default(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,7 +148,10 @@ impl Recorder {
         let mut state = self.state();
         let number = FIRST_ARGUMENT + state.cells.len() as u64;
         let pending = Pending::new(self.me()?, number);
-        let layout = Layout::contiguous(tensor.shape());
+        let layout = match tensor.is_contiguous() {
+            true => Layout::contiguous(tensor.shape()),
+            false => tensor.layout().clone(),
+        };
         state.input(Held::Argument(tensor.clone(), pending.clone()), layout.clone())?;
         Ok(Tensor::from_pending(pending, tensor.dtype(), layout, tensor.device()))
     }
@@ -123,11 +168,11 @@ impl Recorder {
 
     fn flush_state(&self, state: &mut State, why: Why, origin: Origin) -> Result<()> {
         let (mut promises, mut results) = (Vec::new(), Vec::new());
-        for cell in &state.cells {
+        for (at, cell) in state.cells.iter().enumerate() {
             if let Held::Promise(promise) = &cell.held
                 && let Some(pending) = promise.upgrade()
             {
-                promises.push(pending);
+                promises.push((at, pending));
                 results.push(cell.value);
             }
         }
@@ -164,7 +209,8 @@ impl Recorder {
                     origin,
                 };
                 // The writes were counted when they were asked for.
-                let written = write_backs.iter().map(|&(input, _)| {
+                let memory = write_backs.iter().filter(|(input, _)| arguments[*input].is_none());
+                let written = memory.map(|&(input, _)| {
                     let storage = inputs[input].storage()?;
                     Ok((storage.clone(), storage.version()))
                 });
@@ -174,37 +220,96 @@ impl Recorder {
                 outcome
             }
         };
-        state.restart()?;
-        match outcome {
-            Ok(memory) => promises.into_iter().zip(memory).for_each(|(p, m)| p.settle(Ok(m))),
+        let outcome = match outcome {
+            Ok(memory) => {
+                promises.iter().zip(memory).for_each(|((_, p), m)| p.settle(Ok(m)));
+                match self.backend.follows() {
+                    true => self.tell_views(state, &promises),
+                    false => Ok(()),
+                }
+            }
             Err(why) => {
-                promises.into_iter().for_each(|p| p.settle(Err(why.clone())));
-                return Err(why);
+                promises.iter().for_each(|(_, p)| p.settle(Err(why.clone())));
+                Err(why)
+            }
+        };
+        state.restart()?;
+        outcome
+    }
+
+    fn run(&self, work: &Work, promises: usize) -> Result<Vec<Shared<Storage>>> {
+        let _outside = door::outside();
+        let memory = self.backend.run(work)?;
+        match memory.len() == promises {
+            true => Ok(memory),
+            false => {
+                let message = format!("{} results where {promises} were promised", memory.len());
+                Err(Error::internal(message))
+            }
+        }
+    }
+
+    fn tell_views(&self, state: &State, promises: &[(usize, Shared<Pending>)]) -> Result<()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(promises.iter().map(|(_, p)| p.downgrade()));
+        drop(kept);
+        for (at, cell) in state.cells.iter().enumerate() {
+            let views = state.views(at);
+            if views.is_empty() {
+                continue;
+            }
+            match &cell.held {
+                Held::Memory(tensor) => self.backend.views(tensor, views)?,
+                Held::Promise(_) => {
+                    if let Some((_, pending)) = promises.iter().find(|(promised, _)| *promised == at) {
+                        let storage = pending.storage()?.clone();
+                        let base = Tensor::from_storage(storage, cell.dtype, cell.layout.clone());
+                        self.backend.views(&base, views)?;
+                    }
+                }
+                Held::Argument(..) => {}
             }
         }
         Ok(())
     }
 
-    fn run(&self, work: &Work, promises: usize) -> Result<Vec<Shared<Storage>>> {
-        let outputs = {
-            let _outside = door::outside();
-            self.backend.run(work)?
-        };
-        if outputs.len() != promises {
-            let message = format!("{} results where {promises} were promised", outputs.len());
-            return Err(Error::internal(message));
-        }
-        outputs.into_iter().map(memory_of).collect()
+    /// The argument that a stand-in stands for, and the view ops that lead to it.
+    pub(crate) fn argument_of(&self, tensor: &Tensor) -> Option<(usize, Vec<ViewStep>)> {
+        self.state().argument(tensor)
     }
 
-    /// Settles tensors that are pending anywhere, and writes to those in memory.
-    fn settled(&self, tensors: &[&Tensor], why: Why, origin: Origin) -> Result<()> {
+    /// The memory of promises that somebody still holds.
+    pub(crate) fn held(&self) -> Vec<usize> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = |p: Shared<Pending>| p.storage().map(|s| s.address()).ok();
+        kept.iter().filter_map(|p| p.upgrade().and_then(address)).collect()
+    }
+
+    /// Ends the life of the stand-ins. Says whether somebody holds one still; it has the argument's memory from now on.
+    pub(crate) fn close(&self) -> Result<bool> {
         let mut state = self.state();
-        let waits = |t: &Tensor| t.pending().is_some() || state.is_written(t);
-        if tensors.iter().any(|t| waits(t)) {
-            self.flush_state(&mut state, why, origin)?;
+        let mut escaped = false;
+        for cell in std::mem::take(&mut *state).cells {
+            let Held::Argument(tensor, pending) = cell.held else { continue };
+            if pending.handles() > 1 {
+                escaped = true;
+                let whole = tensor.is_contiguous() && tensor.layout().offset == 0;
+                let memory = if whole { tensor.clone() } else { run::contiguous(&tensor)? };
+                pending.settle(memory.storage().cloned());
+            }
         }
-        Ok(())
+        Ok(escaped)
+    }
+
+    /// Carries out the writes to a tensor in memory.
+    fn settled(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
+        let mut state = self.state();
+        if state.is_written(tensor) { self.flush_state(&mut state, Why::Values, origin) } else { Ok(()) }
+    }
+
+    fn looked(&self, at: Looked, value: &Tensor, what: Observe, origin: Origin) -> Result<()> {
+        let _outside = door::outside();
+        self.backend.looked(at, value, what, origin)
     }
 
     /// The tensors of other recorders among these are settled by them.
@@ -278,7 +383,7 @@ impl Recorder {
                     (Effect::View(_), Vjp::Rule(..)) => base.view_through(layout)?,
                     _ => base.with_layout(layout)?,
                 };
-                state.view(place, tensor.layout(), (op, rest), value, origin);
+                state.view(place, tensor.layout(), ViewStep { op, rest, origin }, value);
                 return Ok(Outputs::from_buf([tensor]));
             }
         }
@@ -299,6 +404,7 @@ impl Recorder {
         }
         let place = state.place(target)?;
         if !state.may_defer(place) {
+            self.backend.effect("a write to a part of memory, or to memory in another order", origin);
             self.flush_state(state, Why::Write, origin)?;
             let now = |t: &Tensor| match t.pending() {
                 Some(pending) => state.stands_for(pending, t.layout()),
@@ -330,7 +436,7 @@ impl Recorder {
 }
 
 /// Dense memory that nobody else sees.
-fn memory_of(output: Tensor) -> Result<Shared<Storage>> {
+pub(crate) fn memory_of(output: Tensor) -> Result<Shared<Storage>> {
     let own = output.storage()?.handles() == 1 && output.handles() == 1;
     let whole = output.is_contiguous() && output.layout().offset == 0;
     let output = if own && whole { output } else { run::contiguous(&output)? };
@@ -350,7 +456,13 @@ impl Interpreter for Recorder {
         let _record = profile::timed(Bucket::Record);
         match op.effect {
             _ if any_traced(args) => door::bind(op, args, origin),
-            Effect::Read => run::run(op, args),
+            Effect::Read => {
+                let outputs = run::run(op, args)?;
+                if let (Some(&Arg::Int(variable)), [value]) = (args.get(1), outputs.as_slice()) {
+                    self.backend.read(variable as u64, value);
+                }
+                Ok(outputs)
+            }
             Effect::Pure | Effect::View(_) | Effect::Random | Effect::Write => self.record(op, args, origin),
         }
     }
@@ -358,22 +470,26 @@ impl Interpreter for Recorder {
     fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
         match what {
             Observe::Extent(dim) => {
-                if let Some(argument) = tensor.pending().and_then(|p| p.number().checked_sub(FIRST_ARGUMENT))
-                {
-                    self.backend.extent(argument as usize, dim, origin);
-                }
+                let whole = self.argument_of(tensor).filter(|(_, views)| views.is_empty());
+                self.backend.extent(whole.map(|(argument, _)| argument), dim);
                 return Ok(tensor.clone());
             }
             Observe::Values => self.flush(Why::Values, origin)?,
             Observe::Truth => self.flush(Why::Truth, origin)?,
         }
-        match tensor.pending() {
-            Some(pending) => self.state().stands_for(pending, tensor.layout()),
-            None => {
-                tensor.storage()?;
-                Ok(tensor.clone())
-            }
+        let Some(pending) = tensor.pending() else {
+            tensor.storage()?;
+            self.looked(Looked::Memory(tensor), tensor, what, origin)?;
+            return Ok(tensor.clone());
+        };
+        let (value, at) = {
+            let state = self.state();
+            (state.stands_for(pending, tensor.layout())?, state.argument(tensor))
+        };
+        if let Some((argument, views)) = at {
+            self.looked(Looked::Argument(argument, views), &value, what, origin)?;
         }
+        Ok(value)
     }
 
     fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
@@ -381,7 +497,13 @@ impl Interpreter for Recorder {
         match op.effect {
             _ if any_traced(args) => door::mutate(op, args, origin),
             // A Variable takes the deferred tensor as it is.
-            Effect::Write => run::run_in_place(op, args),
+            Effect::Write => {
+                run::run_in_place(op, args)?;
+                if let Some(&Arg::Int(variable)) = args.get(2) {
+                    self.backend.assigned(variable as u64);
+                }
+                Ok(())
+            }
             Effect::Pure | Effect::View(_) | Effect::Random | Effect::Read => self.write(op, args, origin),
         }
     }
@@ -390,6 +512,7 @@ impl Interpreter for Recorder {
         if args.iter().any(|t| t.traced().is_some()) {
             return door::call(callable, args, origin);
         }
+        self.backend.effect("a call of a region of its own", origin);
         self.flush(Why::Call, origin)?;
         let args: SmallVec<[Tensor; 8]> =
             args.iter().map(|t| door::observe(t, Observe::Values, origin)).collect::<Result<_>>()?;
@@ -397,6 +520,11 @@ impl Interpreter for Recorder {
     }
 
     fn settle(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
-        self.settled(&[tensor], Why::Values, origin)
+        self.settled(tensor, origin)?;
+        self.looked(Looked::Memory(tensor), tensor, Observe::Values, origin)
+    }
+
+    fn effect(&self, what: &str, origin: Origin) {
+        self.backend.effect(what, origin);
     }
 }

@@ -9,7 +9,8 @@
 //! another compiled function, from arguments and cotangents alone.
 
 use super::runner::Runner;
-use crate::grad::{Joint, Position, differentiable, joint};
+use crate::compile::partition;
+use crate::grad::{Joint, Position, Split, differentiable, joint};
 use crate::interpret;
 use crate::ir::Graph;
 use crate::options::Options;
@@ -129,7 +130,7 @@ impl CompiledFunction {
     /// The graphs of the forward that keeps residuals and of the backward, as they are before the passes.
     pub fn gradient_graphs(&self, wanted: &[bool], given: &[bool]) -> Result<(Graph, Graph)> {
         let saved = &self.forward(wanted)?.saved;
-        let split = joint(&self.pure, self.device, wanted, given)?.split(saved)?;
+        let split = self.split(&joint(&self.pure, self.device, wanted, given)?, saved)?;
         Ok((split.forward, split.backward))
     }
 
@@ -143,11 +144,18 @@ impl CompiledFunction {
         self.pure.results().iter().map(|&v| differentiable(self.pure.ty(v))).collect()
     }
 
+    fn split(&self, joint: &Joint, saved: &[Position]) -> Result<Split> {
+        if self.options.recompute { partition::split(joint, saved) } else { joint.split(saved) }
+    }
+
     fn forward(&self, wanted: &[bool]) -> Result<Arc<Forward>> {
         self.forwards.get(wanted.to_vec(), |wanted| {
             let joint = joint(&self.pure, self.device, wanted, &self.floats())?;
-            let saved = joint.saved();
-            let split = joint.split(&saved)?;
+            let saved = match self.options.recompute {
+                true => partition::saved(&joint)?,
+                false => joint.saved(),
+            };
+            let split = self.split(&joint, &saved)?;
             Ok(Forward { runner: Runner::new(&split.forward, &self.options, self.device)?, saved })
         })
     }
@@ -156,7 +164,7 @@ impl CompiledFunction {
         self.backwards.get((wanted.to_vec(), given.to_vec()), |(wanted, given)| {
             let saved = &self.forward(wanted)?.saved;
             let joint = joint(&self.pure, self.device, wanted, given)?;
-            let split = joint.split(saved)?;
+            let split = self.split(&joint, saved)?;
             let runner = Runner::new(&split.backward, &self.options, self.device)?;
             Ok(Backward { joint, runner, again: OnceLock::new() })
         })

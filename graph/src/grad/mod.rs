@@ -38,8 +38,8 @@ pub struct Joint {
     /// Where the gradient of each input is among the results; `None` where none flows or none was asked for.
     pub gradients: Vec<Option<usize>>,
     /// The first nodes of the body: constants of rules, then the graph itself.
-    folded: usize,
-    forward: usize,
+    pub(crate) folded: usize,
+    pub(crate) forward: usize,
 }
 
 /// A value of the forward half by the place where it is computed: node, output. The same in every joint graph of one
@@ -194,7 +194,7 @@ impl Joint {
         Ok(Split { forward, backward, residuals: saved.len() })
     }
 
-    fn declare(&self, builder: &mut Builder, map: &mut ValueMap, values: &[ValueId]) {
+    pub(crate) fn declare(&self, builder: &mut Builder, map: &mut ValueMap, values: &[ValueId]) {
         for &value in values {
             let info = self.graph.value(value);
             let new = builder.input(info.ty.clone(), InputRole::Argument, &info.name);
@@ -203,7 +203,7 @@ impl Joint {
     }
 
     /// Every value from outside that a node or its blocks read.
-    fn reads(&self, node: NodeId) -> Vec<ValueId> {
+    pub(crate) fn reads(&self, node: NodeId) -> Vec<ValueId> {
         let node = self.graph.node(node);
         let inside = node.blocks.iter().flat_map(|&b| self.graph.free_values(b));
         node.reads().chain(inside).collect()

@@ -1,12 +1,14 @@
 //! Compiled graphs of deferred operations, by what they are.
 
-use crate::defer::{Backend, Key, Why, Work};
+use crate::defer::{Backend, Key, Why, Work, memory_of};
 use crate::function::Runner;
 use crate::ir::Graph;
 use crate::options::Options;
 use runtime::DeviceId;
 use runtime::error::{Origin, Result};
-use runtime::tensor::Tensor;
+use runtime::shared::Shared;
+use runtime::tensor::{Storage, Tensor};
+use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,10 +48,12 @@ const KEPT: usize = 1024;
 
 /// A graph that was compiled.
 pub struct Compiled {
-    /// As it was recorded, with what turned out not to be needed.
+    /// As it was recorded, without what nobody held any more.
     pub recorded: Graph,
     /// What runs.
     pub runner: Runner,
+    /// Which inputs of the recording it takes.
+    used: Vec<usize>,
     number: u64,
 }
 
@@ -105,22 +109,22 @@ impl Cache {
                 return Ok((kept.compiled.clone(), true));
             }
         }
-        let recorded = work.program.graph("lazy", work.results, work.write_backs)?;
+        let (recorded, used) = work.program.graph("lazy", work.results, work.write_backs)?;
         let runner = Runner::new(&recorded, &self.options, work.device)?;
         let mut state = self.state();
         if state.graphs.len() >= KEPT {
             let oldest = state.graphs.iter().min_by_key(|(_, kept)| kept.used).map(|(key, _)| key.clone());
             oldest.and_then(|key| state.graphs.remove(&key));
         }
-        let used = state.counters.flushes;
-        let compiled = Arc::new(Compiled { recorded, runner, number: state.counters.compiled });
-        state.graphs.insert(key, Kept { compiled: compiled.clone(), used });
+        let now = state.counters.flushes;
+        let compiled = Arc::new(Compiled { recorded, runner, used, number: state.counters.compiled });
+        state.graphs.insert(key, Kept { compiled: compiled.clone(), used: now });
         Ok((compiled, false))
     }
 }
 
 impl Backend for Arc<Cache> {
-    fn run(&self, work: &Work) -> Result<Vec<Tensor>> {
+    fn run(&self, work: &Work) -> Result<Vec<Shared<Storage>>> {
         let (compiled, hit) = self.compiled(work)?;
         {
             let mut state = self.state();
@@ -136,6 +140,7 @@ impl Backend for Arc<Cache> {
             let (why, origin, results) = (work.why, work.origin, work.results.len());
             state.log.push_back(Flush { why, origin, operations, results, hit });
         }
-        Ok(compiled.runner.run(work.inputs)?.into_vec())
+        let inputs: SmallVec<[Tensor; 16]> = compiled.used.iter().map(|&i| work.inputs[i].clone()).collect();
+        compiled.runner.run(&inputs)?.into_iter().map(memory_of).collect()
     }
 }

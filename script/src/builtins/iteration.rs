@@ -10,7 +10,10 @@ fn len(value: &Value) -> Result<Value> {
         Value::List(list) => list.borrow().len(),
         Value::Dict(dict) => dict.borrow().len(),
         Value::Tensor(t) => match t.shape().first() {
-            Some(&n) => n,
+            Some(&n) => {
+                t.observe_extent(Some(0))?;
+                n
+            }
             None => return Err(Error::value("TypeError: len() of a 0-d tensor")),
         },
         Value::Iterator(lazy) => {
@@ -39,6 +42,7 @@ fn print(a: &mut [Value], out: &mut dyn std::io::Write) -> Result<Value> {
         Value::None => Ok(default.to_string()),
         text => text.text().map(str::to_string),
     };
+    runtime::door::effect("print", runtime::Origin::caller());
     let (separator, end) = (or(&a[0], " ")?, or(&a[1], "\n")?);
     let values: Vec<String> = a[2..].iter().map(Value::to_string).collect();
     out.write_all((values.join(&separator) + &end).as_bytes())

@@ -11,12 +11,24 @@ fn ints<T: Copy>(values: &[T], f: fn(T) -> i64) -> Value {
 }
 
 fn shape(a: &[Value]) -> Result<Value> {
-    Ok(ints(a[0].tensor()?.shape(), |n| n as i64))
+    let t = a[0].tensor()?;
+    t.observe_extent(None)?;
+    Ok(ints(t.shape(), |n| n as i64))
 }
 
 /// The extent of a dimension.
 fn size(a: &[Value]) -> Result<Value> {
-    Ok(a[0].tensor()?.size(a[1].int()?)?.into())
+    let (t, dim) = (a[0].tensor()?, a[1].int()?);
+    let extent = t.size(dim)?;
+    t.observe_extent(runtime::infer::wrap_dim(dim, t.rank()).ok())?;
+    Ok(extent.into())
+}
+
+/// Number of elements.
+fn count(a: &[Value]) -> Result<Value> {
+    let t = a[0].tensor()?;
+    t.observe_extent(None)?;
+    Ok(t.numel().into())
 }
 
 fn strides(t: &Tensor) -> Vec<i64> {
@@ -102,11 +114,14 @@ pub(super) const BUILTINS: &[Builtin] = &[
     line("Tensor.dim", "(self: Tensor) -> int", |a, _| Ok(a[0].tensor()?.rank().into())),
     line("Tensor.ndimension", "(self: Tensor) -> int", |a, _| Ok(a[0].tensor()?.rank().into())),
     line("Tensor.ndim", "(self: Tensor) -> int", |a, _| Ok(a[0].tensor()?.rank().into())),
-    line("Tensor.numel", "(self: Tensor) -> int", |a, _| Ok(a[0].tensor()?.numel().into())),
-    line("Tensor.nelement", "(self: Tensor) -> int", |a, _| Ok(a[0].tensor()?.numel().into())),
-    line("torch.numel", "(input: Tensor) -> int", |a, _| Ok(a[0].tensor()?.numel().into())),
+    line("Tensor.numel", "(self: Tensor) -> int", |a, _| count(a)),
+    line("Tensor.nelement", "(self: Tensor) -> int", |a, _| count(a)),
+    line("torch.numel", "(input: Tensor) -> int", |a, _| count(a)),
     line("Tensor.__len__", "(self: Tensor) -> int", |a, _| match a[0].tensor()?.shape().first() {
-        Some(&n) => Ok(n.into()),
+        Some(&n) => {
+            a[0].tensor()?.observe_extent(Some(0))?;
+            Ok(n.into())
+        }
         None => Err(Error::value("TypeError: len() of a 0-d tensor")),
     }),
     line("Tensor.item", "(self: Tensor) -> number", |a, _| Ok(a[0].tensor()?.item()?.into())),

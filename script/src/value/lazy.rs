@@ -133,7 +133,10 @@ impl Cursor {
             Value::Tensor(t) if t.rank() == 0 => {
                 return Err(Error::value("TypeError: iteration over a 0-d tensor"));
             }
-            Value::Tensor(t) => Cursor::Values(t.unbind(0)?.into_iter().map(Value::Tensor).collect(), 0),
+            Value::Tensor(t) => {
+                t.observe_extent(Some(0))?;
+                Cursor::Values(t.unbind(0)?.into_iter().map(Value::Tensor).collect(), 0)
+            }
             Value::Object(object) if object.shape.kind == ClassKind::Tuple => {
                 Cursor::Values(object.fields.borrow().iter().cloned().collect(), 0)
             }

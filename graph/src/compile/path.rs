@@ -1,0 +1,267 @@
+//! One way through a program: compiled parts, what the host saw between them, and what came out.
+
+use crate::defer::{Key, ViewStep};
+use crate::function::{CompiledFunction, invoke};
+use crate::ir::Graph;
+use crate::options::Options;
+use crate::specialize::specialize;
+use crate::trace::Source;
+use runtime::DeviceId;
+use runtime::door;
+use runtime::error::{Error, Origin, Result};
+use runtime::infer::TensorType;
+use runtime::tensor::Tensor;
+use runtime::value::{Arg, Host};
+use runtime::variable::Variable;
+use smallvec::SmallVec;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where memory comes from when a path is walked.
+#[derive(Clone)]
+pub(super) enum From {
+    Argument(usize),
+    /// A tensor of the surroundings.
+    Captured(Tensor),
+    /// What the Variable holds when the call begins.
+    Variable(Variable),
+    /// A result of a part: which part, which result.
+    Made(usize, usize),
+}
+
+/// A tensor, found again: memory, and views of it.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) from: From,
+    pub(super) views: Vec<ViewStep>,
+}
+
+/// The results of the parts that ran.
+pub(super) type Made = Vec<Vec<Tensor>>;
+
+/// What Variables held when the call began, where they may hold something else by now.
+pub(super) type Start = [(Variable, Tensor)];
+
+impl Place {
+    pub(super) fn tensor(&self, args: &[Tensor], made: &[Vec<Tensor>], start: &Start) -> Result<Tensor> {
+        let lost = || Error::internal("a recorded path names a tensor that it does not make");
+        let mut tensor = match &self.from {
+            From::Argument(i) => args.get(*i).cloned().ok_or_else(lost)?,
+            From::Captured(t) => t.clone(),
+            From::Variable(v) => match start.iter().find(|(known, _)| known.id() == v.id()) {
+                Some((_, value)) => value.clone(),
+                None => v.current(),
+            },
+            From::Made(part, i) => made.get(*part).and_then(|r| r.get(*i)).cloned().ok_or_else(lost)?,
+        };
+        for step in &self.views {
+            let mut operands: SmallVec<[Arg; 4]> = SmallVec::new();
+            operands.push(Arg::Tensor(&tensor));
+            operands.extend(step.rest.iter().map(Host::as_arg));
+            let view = door::bind(step.op, &operands, step.origin)?.pop().ok_or_else(lost)?;
+            drop(operands);
+            tensor = view;
+        }
+        Ok(tensor)
+    }
+
+    /// Whether both find the same, with the same numbers of the host on the way.
+    pub(super) fn same(&self, other: &Place) -> bool {
+        let from = match (&self.from, &other.from) {
+            (From::Argument(a), From::Argument(b)) => a == b,
+            (From::Made(a, i), From::Made(b, j)) => (a, i) == (b, j),
+            (From::Variable(a), From::Variable(b)) => a.id() == b.id(),
+            (From::Captured(a), From::Captured(b)) => equal(a, b),
+            (From::Argument(_) | From::Made(..) | From::Variable(_) | From::Captured(_), _) => false,
+        };
+        let step = |(a, b): (&ViewStep, &ViewStep)| std::ptr::eq(a.op, b.op) && a.rest == b.rest;
+        from && self.views.len() == other.views.len() && self.views.iter().zip(&other.views).all(step)
+    }
+}
+
+/// Bytes up to which two captured tensors are compared by content.
+const SMALL: usize = 4096;
+
+/// Whether two tensors are one memory, or equal constants.
+pub(super) fn equal(a: &Tensor, b: &Tensor) -> bool {
+    let memory = |t: &Tensor| t.storage().ok().map(|s| s.address());
+    if a.tensor_type() != b.tensor_type() {
+        return false;
+    }
+    if memory(a) == memory(b) {
+        return a.layout() == b.layout();
+    }
+    let _outside = door::outside();
+    a.numel() * a.dtype().size() <= SMALL
+        && a.to_bytes().is_ok_and(|bytes| b.to_bytes().is_ok_and(|other| bytes == other))
+}
+
+/// A part, compiled for the types that it has met.
+pub(super) struct Code {
+    pub(super) graph: Graph,
+    /// Which of the part's inputs the graph takes.
+    pub(super) used: Vec<usize>,
+    written: Vec<bool>,
+    device: DeviceId,
+    options: Options,
+    compiled: Mutex<Vec<(Vec<TensorType>, Arc<CompiledFunction>)>>,
+}
+
+/// Graphs that one part is kept for; the oldest goes.
+const KEPT: usize = 64;
+
+impl Code {
+    pub(super) fn new(graph: Graph, used: Vec<usize>, device: DeviceId, options: Options) -> Code {
+        let written = (0..graph.inputs.len()).map(|i| graph.write_backs.iter().any(|(w, _)| *w == i));
+        let written = written.collect();
+        Code { graph, used, written, device, options, compiled: Mutex::default() }
+    }
+
+    /// The function for inputs of these types, and whether it had to be made.
+    pub(super) fn compiled(&self, inputs: &[Tensor]) -> Result<(Arc<CompiledFunction>, bool)> {
+        let fits = |types: &[TensorType]| {
+            types.iter().zip(inputs).all(|(ty, t)| {
+                ty.dtype == t.dtype()
+                    && ty.rank() == t.rank()
+                    && ty.shape.iter().zip(t.shape()).all(|(d, &n)| d.is(n))
+            })
+        };
+        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = lock().iter().find(|(types, _)| fits(types)) {
+            return Ok((found.clone(), false));
+        }
+        let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+        let graph = specialize(&self.graph, &types)?;
+        let made = CompiledFunction::new(graph, self.options.clone(), self.device)?;
+        let mut kept = lock();
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push((types, made.clone()));
+        Ok((made, true))
+    }
+
+    /// Runs it: carries out write-backs, returns the other results, each with memory of its own.
+    pub(super) fn run(&self, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
+        let (compiled, _) = self.compiled(inputs)?;
+        let sources: SmallVec<[Source; 16]> = (0..inputs.len()).map(Source::Argument).collect();
+        let mut results = invoke(&compiled, &sources, &self.written, inputs, origin)?;
+        let memory = |t: &Tensor| t.storage().map(|s| s.address());
+        for i in 0..results.len() {
+            let own = memory(&results[i])?;
+            let recorded = results[i].flags() != 0;
+            let seen = |t: &Tensor| memory(t).is_ok_and(|m| m == own);
+            let shared = results[..i].iter().chain(inputs).any(seen)
+                || (!recorded && results[i].storage()?.handles() > 1);
+            if shared || !results[i].is_contiguous() || results[i].layout().offset != 0 {
+                results[i] = results[i].copy()?;
+            }
+        }
+        Ok(results)
+    }
+}
+
+/// A part in its place.
+pub(super) struct Part {
+    pub(super) key: Key,
+    pub(super) code: Arc<Code>,
+    /// Where the graph's inputs are.
+    pub(super) inputs: Vec<Place>,
+}
+
+impl Part {
+    pub(super) fn run(
+        &self,
+        args: &[Tensor],
+        made: &[Vec<Tensor>],
+        start: &Start,
+        origin: Origin,
+    ) -> Result<Vec<Tensor>> {
+        let inputs = self.inputs.iter().map(|p| p.tensor(args, made, start));
+        self.code.run(&inputs.collect::<Result<SmallVec<[Tensor; 16]>>>()?, origin)
+    }
+}
+
+/// What the host saw.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Seen {
+    Truth(bool),
+    Bytes(Vec<u8>),
+}
+
+impl Seen {
+    pub(super) fn of(value: &Tensor, truth: bool) -> Result<Seen> {
+        Ok(match truth {
+            true => Seen::Truth(value.item()?.to_bool()),
+            false => Seen::Bytes(value.to_bytes()?),
+        })
+    }
+}
+
+/// A result of a call.
+#[derive(Clone)]
+pub(super) enum Output {
+    At(Place),
+    /// Made by the host alone: the same numbers each time, in memory of their own.
+    Fresh(Tensor),
+}
+
+/// One thing on the way.
+pub(super) enum Step {
+    Run(Arc<Part>),
+    Look { place: Place, truth: bool, origin: Origin },
+    End { outputs: Vec<Output>, variables: Vec<(Variable, Place)> },
+}
+
+/// A way through the program, by what the host saw.
+pub(super) struct Path {
+    pub(super) steps: Vec<Step>,
+    pub(super) seen: Vec<Seen>,
+}
+
+/// How far a walk came.
+pub(super) enum Walk {
+    /// To the end.
+    Done(Vec<Tensor>),
+    /// To a look that saw something new; what had run.
+    Missed(Vec<(Arc<Part>, Vec<Tensor>)>),
+}
+
+/// Walks the paths along what the host would see.
+pub(super) fn walk(paths: &[Arc<Path>], args: &[Tensor], origin: Origin) -> Result<Walk> {
+    let mut seen: Vec<Seen> = Vec::new();
+    let (mut ran, mut made): (Vec<Arc<Part>>, Made) = (Vec::new(), Vec::new());
+    let Some(mut path) = paths.first() else { return Ok(Walk::Missed(Vec::new())) };
+    let mut at = 0;
+    loop {
+        match path.steps.get(at) {
+            Some(Step::Run(part)) => {
+                let results = part.run(args, &made, &[], origin)?;
+                made.push(results);
+                ran.push(part.clone());
+            }
+            Some(Step::Look { place, truth, .. }) => {
+                seen.push(Seen::of(&place.tensor(args, &made, &[])?, *truth)?);
+                match paths.iter().find(|p| p.seen.starts_with(&seen)) {
+                    Some(next) => path = next,
+                    None => return Ok(Walk::Missed(ran.into_iter().zip(made).collect())),
+                }
+            }
+            Some(Step::End { outputs, variables }) => {
+                let tensor = |output: &Output| match output {
+                    Output::At(place) => place.tensor(args, &made, &[]),
+                    Output::Fresh(tensor) => tensor.copy(),
+                };
+                let results = outputs.iter().map(tensor).collect::<Result<Vec<_>>>()?;
+                // All values are found before a Variable changes, since one may be another's.
+                let values = variables.iter().map(|(_, place)| place.tensor(args, &made, &[]));
+                let values = values.collect::<Result<SmallVec<[Tensor; 4]>>>()?;
+                for ((variable, _), value) in variables.iter().zip(values) {
+                    variable.replace(value.alias())?;
+                }
+                return Ok(Walk::Done(results));
+            }
+            None => return Err(Error::internal("a path without an end")),
+        }
+        at += 1;
+    }
+}
