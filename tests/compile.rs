@@ -201,6 +201,53 @@ fn a_new_branch_does_not_repeat_what_has_run() {
     assert_eq!(compiled.recompiles().len(), 1);
 }
 
+fn gradients(f: &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>, inputs: &[Tensor]) -> Vec<Vec<f64>> {
+    let leaves: Vec<Tensor> = inputs.iter().map(|t| t.alias().requires_grad_(true).unwrap()).collect();
+    let outputs = f(&leaves).unwrap();
+    let mut found: Vec<Vec<f64>> = outputs.iter().map(numbers).collect();
+    let total = outputs.iter().fold(None, |sum: Option<Tensor>, y| {
+        let y = y.sum(&[], false).unwrap();
+        Some(sum.map_or(y.clone(), |s| s.add(&y).unwrap()))
+    });
+    total.unwrap().backward().unwrap();
+    found.extend(leaves.iter().map(|t| numbers(&t.grad().unwrap())));
+    found
+}
+
+#[test]
+fn gradients_pass_parts_looks_views_and_writes() {
+    let program = |x: &[Tensor]| -> Result<Vec<Tensor>> {
+        let y = x[0].matmul(&x[1])?.sigmoid()?;
+        let total = y.sum(&[], false)?.item()?.to_f64();
+        let z = y.mul(if total > 0.5 { 3.0 } else { -1.0 })?.mul(&x[0])?;
+        let row = z.select(0, 1)?;
+        let w = z.copy()?;
+        write(&ops::ADD, &w.select(0, 0)?, &row)?;
+        Ok(vec![w.tanh()?, z.permute(&[1, 0])?, row])
+    };
+    let compiled = compile("f", exact(), |args| program(&[tensor(args, 0)?, tensor(args, 1)?]));
+    let call = |x: &[Tensor]| compiled.call(&[(&x[0]).into(), (&x[1]).into()]);
+    let inputs = [
+        Tensor::from_slice(&[0.1f32, 0.7, -0.3, 0.4], &[2, 2]).unwrap(),
+        Tensor::from_slice(&[1.0f32, -0.5, 0.25, 2.0], &[2, 2]).unwrap(),
+    ];
+    let expected = gradients(&program, &inputs);
+    // Contributions to one gradient are added in another order, as they come out of parts.
+    for _ in 0..3 {
+        let found = gradients(&call, &inputs);
+        assert_eq!(found[..3], expected[..3]);
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs().max(1.0);
+        let pairs = found[3..].iter().flatten().zip(expected[3..].iter().flatten());
+        assert!(pairs.clone().count() == 8 && pairs.clone().all(near), "{found:?} {expected:?}");
+    }
+    assert_eq!(
+        (compiled.recompiles().len(), compiled.fallbacks().len()),
+        (1, 0),
+        "{:?}",
+        compiled.fallbacks()
+    );
+}
+
 #[test]
 fn results_share_memory_with_arguments_as_in_eager() {
     let compiled = compile("f", exact(), |args| {

@@ -76,6 +76,14 @@ pub const MODES: &[Mode] = &[
         bound: false,
     },
     Mode {
+        name: "torch.compile",
+        follows: "torch.compile",
+        staging: Staging::Compile,
+        passes: Some(Passes::Full),
+        memory: Memory::Dynamic,
+        bound: false,
+    },
+    Mode {
         name: "lazy",
         follows: "LazyTensor",
         staging: Staging::Lazy,

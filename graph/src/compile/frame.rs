@@ -261,7 +261,12 @@ impl Backend for Arc<Frame> {
             (layout, Place { from: place.from.clone(), views })
         });
         let known: Vec<_> = known.collect();
-        state.views.entry(base.storage()?.address()).or_default().extend(known);
+        let all = state.views.entry(base.storage()?.address()).or_default();
+        for (layout, place) in known {
+            if !all.iter().any(|(told, _)| *told == layout) {
+                all.push((layout, place));
+            }
+        }
         Ok(())
     }
 }

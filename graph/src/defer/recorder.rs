@@ -521,6 +521,11 @@ impl Interpreter for Recorder {
 
     fn settle(&self, tensor: &Tensor, origin: Origin) -> Result<()> {
         self.settled(tensor, origin)?;
+        if self.backend.follows() {
+            // The tensor may be a view that was made since the last part ended.
+            let _outside = door::outside();
+            self.tell_views(&self.state(), &[])?;
+        }
         self.looked(Looked::Memory(tensor), tensor, Observe::Values, origin)
     }
 
