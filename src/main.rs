@@ -96,6 +96,9 @@ struct CompareArgs {
     /// Only passes that keep every bit; all modes must then agree bit for bit.
     #[arg(long)]
     exact: bool,
+    /// Of a program, also the gradients of its outputs' sum with respect to its tensors of floats.
+    #[arg(long, conflicts_with = "workloads")]
+    grad: bool,
     /// Modes, separated by commas; all if left out.
     #[arg(long, value_delimiter = ',')]
     modes: Vec<String>,
@@ -287,6 +290,7 @@ fn run_compare(args: CompareArgs) -> runtime::Result<ExitCode> {
     let request = Request {
         quick: args.quick,
         exact: args.exact,
+        grad: args.grad,
         modes: args.modes,
         workloads: args.workloads,
         device: runtime::DeviceId::parse(&args.device)?,

@@ -1,7 +1,7 @@
 //! A comparison: workloads times modes, interleaved, judged against float64.
 
 use crate::digits::{self, Outcome};
-use crate::drivers::{Driver, Forward, Task, make};
+use crate::drivers::{Driver, Task, make};
 use crate::measure::{self, Budget, Counts, Step};
 use crate::modes::{MODES, Mode, needs_text};
 use crate::program::{Entry, Generated};
@@ -24,6 +24,8 @@ pub struct Request {
     pub quick: bool,
     /// Bitwise passes only.
     pub exact: bool,
+    /// Of a program, gradients too.
+    pub grad: bool,
     /// Names of modes; all if empty.
     pub modes: Vec<String>,
     /// Names of workloads; the standard ones if empty.
@@ -230,21 +232,38 @@ fn workload(context: &Context, name: &str) -> Result<Subject<'static>> {
 fn program<'a>(context: &Context, entry: &'a Entry, arguments: &'a Generated) -> Result<Subject<'a>> {
     let name = Path::new(&entry.program.source.name).file_stem().unwrap_or_default().to_string_lossy();
     context.progress(&name, "float64", "reference");
-    let forward: Forward = Arc::new(entry.bound(arguments.templates.clone()));
+    let places: Vec<usize> = entry.differentiable(arguments).into_iter().map(|(at, _)| at).collect();
     let wide = |t: &Tensor| if t.dtype().is_float() { t.to(DType::F64) } else { Ok(t.clone()) };
     let double = arguments.tensors.iter().map(wide).collect::<Result<Vec<_>>>()?;
-    let mut driver = make(&MODES[0], Task::Forward(forward), DeviceId::Cpu, true)?;
+    let (exact, grad) = (context.request.exact, context.request.grad);
+    let task = move |mode: &Mode| -> Result<Task> {
+        let function = entry.in_mode(mode, exact)?.bound(arguments.templates.clone());
+        Ok(match grad {
+            false => Task::Forward(Arc::new(function)),
+            true => Task::Gradient(Arc::new(move |x| summed(&function(x)?)), places.clone()),
+        })
+    };
+    let mut driver = make(&MODES[0], task(&MODES[0])?, DeviceId::Cpu, true)?;
     // A program that makes float32 tensors of its own may refuse float64 beside them; then eager is the judge.
     let reference = match answers(&mut *driver, &double, None) {
         Ok(reference) => reference,
         Err(_) => answers(&mut *driver, &arguments.tensors, None)?,
     };
     let inputs = arguments.tensors.iter().map(|t| context.place(t)).collect::<Result<_>>()?;
-    let exact = context.request.exact;
-    let task = move |mode: &Mode| -> Result<Task> {
-        Ok(Task::Forward(Arc::new(entry.in_mode(mode, exact)?.bound(arguments.templates.clone()))))
-    };
     Ok(Subject { name: name.into_owned(), task: Box::new(task), inputs, reference })
+}
+
+/// The sum of everything that is a float.
+fn summed(outputs: &[Tensor]) -> Result<Tensor> {
+    let mut total: Option<Tensor> = None;
+    for t in outputs.iter().filter(|t| t.dtype().is_float()) {
+        let sum = if t.rank() == 0 { t.clone() } else { t.sum(&[], false)? };
+        total = Some(match total {
+            None => sum,
+            Some(total) => total.add(&sum)?,
+        });
+    }
+    total.ok_or_else(|| Error::gradient("the program returns nothing that has a gradient"))
 }
 
 /// A subject in every mode. A mode that cannot express a program says why instead of a time.

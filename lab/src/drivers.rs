@@ -13,13 +13,16 @@ use std::sync::Arc;
 /// Outputs from inputs.
 pub type Forward = Arc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync>;
 
+/// A scalar of tensors.
+pub type Scalar = Arc<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
+
 /// A workload's program and parameters, apart from its data.
 #[derive(Clone)]
 pub enum Task {
     /// Outputs from inputs; no gradients.
     Forward(Forward),
-    /// A scalar and its gradients with respect to every input.
-    Gradient(fn(&[Tensor]) -> Result<Tensor>),
+    /// A scalar and its gradients with respect to the inputs whose places are listed.
+    Gradient(Scalar, Vec<usize>),
     /// A loss of parameters and inputs; a step is an SGD update.
     Train {
         /// The loss.
@@ -36,7 +39,7 @@ impl Task {
     pub fn of(workload: &Workload) -> Task {
         match workload.program {
             Program::Forward(f) => Task::Forward(Arc::new(f)),
-            Program::Gradient(f) => Task::Gradient(f),
+            Program::Gradient(f) => Task::Gradient(Arc::new(f), (0..workload.inputs.len()).collect()),
             Program::Train(loss, rate) => {
                 let parameters = workload.parameters.iter().map(|(_, t)| t.clone()).collect();
                 Task::Train { loss, parameters, rate }
@@ -70,10 +73,10 @@ pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Bo
         (Staging::Autograd | Staging::Script | Staging::Tape | Staging::Lazy, Task::Forward(f)) => {
             Box::new(EagerForward(f))
         }
-        (Staging::Autograd | Staging::Script | Staging::Lazy, Task::Gradient(f)) => {
-            Box::new(AutogradGradient(Box::new(f)))
+        (Staging::Autograd | Staging::Script | Staging::Lazy, Task::Gradient(f, of)) => {
+            Box::new(AutogradGradient(f, of))
         }
-        (Staging::Tape, Task::Gradient(f)) => Box::new(TapeGradient(f)),
+        (Staging::Tape, Task::Gradient(f, of)) => Box::new(TapeGradient(f, of)),
         (Staging::Autograd | Staging::Script | Staging::Lazy, Task::Train { loss, parameters, rate }) => {
             Box::new(Autograd::new(
                 Box::new(loss),
@@ -148,36 +151,37 @@ impl Driver for EagerForward {
     }
 }
 
-/// A scalar of tensors.
-type Scalar = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
-
 /// torch.autograd.grad of a scalar.
-struct AutogradGradient(Scalar);
+struct AutogradGradient(Scalar, Vec<usize>);
 
 impl Driver for AutogradGradient {
     fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let leaves = inputs.iter().map(|t| t.alias().requires_grad_(true)).collect::<Result<Vec<_>>>()?;
+        let mut leaves: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
+        for &i in &self.1 {
+            leaves[i] = leaves[i].requires_grad_(true)?;
+        }
         let y = (self.0)(&leaves)?;
-        let wanted: Vec<&Tensor> = leaves.iter().collect();
-        let gradients = eager::grad(&[&y], &wanted, GradOptions::default())?;
+        let wanted: Vec<&Tensor> = self.1.iter().map(|&i| &leaves[i]).collect();
+        let options = GradOptions { allow_unused: true, ..GradOptions::default() };
+        let gradients = eager::grad(&[&y], &wanted, options)?;
         Ok(std::iter::once(y.alias()).chain(gradients.into_iter().flatten()).collect())
     }
 }
 
 /// GradientTape's gradient of a scalar.
-struct TapeGradient(fn(&[Tensor]) -> Result<Tensor>);
+struct TapeGradient(Scalar, Vec<usize>);
 
 impl Driver for TapeGradient {
     fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        tape_gradient(self.0, inputs)
+        tape_gradient(&self.0, &self.1, inputs)
     }
 }
 
-fn tape_gradient(f: fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+fn tape_gradient(f: &Scalar, of: &[usize], inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let tape = GradientTape::new();
-    inputs.iter().try_for_each(|t| tape.watch(t))?;
+    of.iter().try_for_each(|&i| tape.watch(&inputs[i]))?;
     let y = f(inputs)?;
-    let sources: Vec<&Tensor> = inputs.iter().collect();
+    let sources: Vec<&Tensor> = of.iter().map(|&i| &inputs[i]).collect();
     let gradients = tape.gradient(&y, &sources)?;
     Ok(std::iter::once(y).chain(gradients.into_iter().flatten()).collect())
 }
@@ -261,9 +265,9 @@ impl Trace {
             Task::Forward(f) => {
                 Box::new(TracedForward(graph::trace("forward", inputs, self.options.clone(), |x| f(x))?))
             }
-            Task::Gradient(f) => {
+            Task::Gradient(f, of) => {
                 let traced = graph::trace("forward", inputs, self.options.clone(), move |x| Ok(vec![f(x)?]))?;
-                Box::new(AutogradGradient(Box::new(move |x| first(traced.call(x)?))))
+                Box::new(AutogradGradient(Arc::new(move |x| first(traced.call(x)?)), of))
             }
             Task::Train { loss, parameters, rate } => {
                 let parameters =
@@ -362,8 +366,9 @@ pub fn staged_function(
     let tensors = tensors_of;
     Ok(match task {
         Task::Forward(f) => (graph::function("forward", options, move |args| f(&tensors(args)?)), vec![]),
-        Task::Gradient(f) => {
-            (graph::function("gradient", options, move |args| tape_gradient(f, &tensors(args)?)), vec![])
+        Task::Gradient(f, of) => {
+            let step = move |args: &[Argument]| tape_gradient(&f, &of, &tensors(args)?);
+            (graph::function("gradient", options, step), vec![])
         }
         Task::Train { loss, parameters, rate } => {
             let variables = variables(&parameters, place)?;

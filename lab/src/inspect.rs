@@ -95,9 +95,9 @@ fn traced(task: Task, inputs: &[Tensor], options: Options) -> Result<Vec<Stage>>
         Task::Forward(f) => {
             (graph::trace("forward", inputs, options, |x| f(x))?, inputs.to_vec(), vec![false; inputs.len()])
         }
-        Task::Gradient(f) => {
+        Task::Gradient(f, of) => {
             let traced = graph::trace("forward", inputs, options, move |x| Ok(vec![f(x)?]))?;
-            (traced, inputs.to_vec(), vec![true; inputs.len()])
+            (traced, inputs.to_vec(), (0..inputs.len()).map(|i| of.contains(&i)).collect())
         }
         Task::Train { loss, parameters, .. } => {
             let traced = traced_loss(loss, &parameters, inputs, options)?;

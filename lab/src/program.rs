@@ -248,6 +248,18 @@ impl Entry {
         &self.program.functions[self.function.0 as usize].parameters
     }
 
+    /// The arguments with respect to which gradients are taken, tensors of floats: their places and names.
+    pub fn differentiable(&self, arguments: &Generated) -> Vec<(usize, String)> {
+        let named = self.parameters().iter().zip(&arguments.templates);
+        let float = |at: &usize| arguments.tensors[*at].dtype().is_float();
+        named
+            .filter_map(|(p, t)| match t {
+                Template::Tensor(at) if float(at) => Some((*at, p.name.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Runs it once: the values that it returns.
     pub fn call(&self, args: Vec<Value>) -> Result<Value> {
         let out: Box<dyn std::io::Write> =
@@ -435,15 +447,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result
     let run = |cotangents: &[Option<Tensor>], wanted: &[usize]| {
         execute(request.mode, request.exact, &function, &inputs, cotangents, wanted)
     };
-    let named: Vec<(usize, String)> = entry
-        .parameters()
-        .iter()
-        .zip(&arguments.templates)
-        .filter_map(|(p, t)| match t {
-            Template::Tensor(at) if inputs[*at].dtype().is_float() => Some((*at, p.name.to_string())),
-            _ => None,
-        })
-        .collect();
+    let named = entry.differentiable(arguments);
     let (outputs, gradients) = match request.grad {
         false => run(&[], &[])?,
         true => {
