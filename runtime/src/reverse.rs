@@ -4,9 +4,13 @@
 //! visits, which is the same in every mode, so gradients agree bit for bit. The walk is iterative: a chain of a million
 //! operations does not recurse.
 
+use crate::door;
 use crate::error::Result;
 use crate::hash::NumberMap;
+use crate::ops;
+use crate::run;
 use crate::tensor::Tensor;
+use crate::value::Arg;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 
@@ -40,9 +44,23 @@ pub trait Recorded: Clone {
 fn accumulate(slot: &mut Option<Tensor>, contribution: Tensor) -> Result<()> {
     *slot = Some(match slot.take() {
         None => contribution,
+        Some(sum) if alone(&sum) && sum.layout().shape == contribution.layout().shape => {
+            run::run_in_place(&ops::ADD, &[Arg::Tensor(&sum), Arg::Tensor(&contribution)])?;
+            sum
+        }
         Some(sum) => sum.add(&contribution)?,
     });
     Ok(())
+}
+
+/// Whether nobody but the walk can see a sum, so that it may grow where it lies: nobody records it, and nobody else holds
+/// its memory. The bits are those of a new tensor.
+fn alone(sum: &Tensor) -> bool {
+    !door::in_scope()
+        && !door::grad_enabled()
+        && sum.handles() == 1
+        && sum.storage().is_ok_and(|s| s.handles() == 1)
+        && sum.is_contiguous()
 }
 
 /// Records that have received a contribution, in ascending order of their numbers, with their cotangents.
