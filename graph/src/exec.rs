@@ -15,6 +15,7 @@ use runtime::callable::Callable;
 use runtime::device::{self, Device, Space, Work};
 use runtime::door::Outputs;
 use runtime::error::{Error, ErrorKind, Result};
+use runtime::interrupt;
 use runtime::profile::{self, Bucket};
 use runtime::run;
 use runtime::shared::Shared;
@@ -291,6 +292,7 @@ impl Executable {
                     self.steps(chosen, frame, inputs)?;
                 }
                 Step::Loop { test, condition, body, .. } => loop {
+                    interrupt::check()?;
                     self.steps(test, frame, inputs)?;
                     if !self.truth(condition, frame, inputs)? {
                         break;

@@ -8,6 +8,7 @@ use crate::trace::region;
 use kernels::Scalar;
 use runtime::door::{self, Observe};
 use runtime::error::{Error, Origin, Result};
+use runtime::interrupt;
 use runtime::table::OpDef;
 use runtime::tensor::Tensor;
 use runtime::value::{Arg, Host};
@@ -129,6 +130,7 @@ impl Machine<'_> {
             NodeKind::While => {
                 let mut carried = self.items(node)?;
                 loop {
+                    interrupt::check()?;
                     let condition = self.block(node.blocks[0], &carried)?;
                     match condition.as_slice() {
                         [condition] if truth(condition, node)? => {

@@ -13,6 +13,7 @@ pub mod error;
 mod exchange;
 pub mod hash;
 pub mod infer;
+pub mod interrupt;
 pub mod io;
 pub mod lower;
 pub mod null;

@@ -16,6 +16,7 @@ use crate::tree::{ClassId, FunctionId, Program, Slot};
 use crate::types::Type;
 use crate::value::{ClassKind, Object, Shape, Value};
 use runtime::error::{Error, Origin, Result};
+use runtime::interrupt;
 use runtime::origin::{self, Kept, SourceId};
 use std::cell::RefCell;
 use std::fmt;
@@ -91,7 +92,7 @@ impl Host {
             (None, None) => Ok(()),
             (limit, stop) => {
                 if stop.as_ref().is_some_and(|s| s.load(Relaxed)) {
-                    return Err(Error::value("stopped"));
+                    return Err(interrupt::stopped());
                 }
                 match limit {
                     Some(limit) if self.steps > limit => {

@@ -8,6 +8,7 @@
 //! made once more outside, so that whoever gets them gets what the host would have made.
 
 use super::action::{Action, Call, Part};
+use super::stage::is_look;
 use crate::tree::{Conversion, Returns};
 use graph::build::{Builder, ValueMap};
 use graph::ir::{BlockId, Graph, HostEffect, Node, NodeId, NodeKind, Type, ValueId};
@@ -78,6 +79,8 @@ struct Carver<'g> {
 struct Group {
     nodes: Vec<NodeId>,
     made: HashSet<ValueId>,
+    /// Of those the truths that the host would look for.
+    looks: HashSet<ValueId>,
 }
 
 impl Carver<'_> {
@@ -88,6 +91,9 @@ impl Carver<'_> {
             if self.fits(node, &group) {
                 group.nodes.push(id);
                 group.made.extend(&node.outputs);
+                if action_of(node).is_some_and(is_look) && self.of_tensor(node) {
+                    group.looks.extend(&node.outputs);
+                }
                 continue;
             }
             let depends = node.reads().chain(node.blocks.iter().flat_map(|&b| self.graph.free_values(b)));
@@ -159,17 +165,14 @@ impl Carver<'_> {
 
     /// Whether a node may be part of the group.
     fn fits(&self, node: &Node, group: &Group) -> bool {
-        let NodeKind::Host(call) = &node.kind else { return false };
-        let Some(Call { action, .. }) = Call::of(call.as_ref()) else { return false };
+        if matches!(node.kind, NodeKind::If | NodeKind::While) {
+            return self.control_fits(node, group);
+        }
+        let Some(action) = action_of(node) else { return false };
         let inside = node.reads().any(|v| group.made.contains(&v));
         let fits = match action {
-            Action::Torch { call, returns, .. } => {
-                !action.writes()
-                    && !call.draws()
-                    && *returns != Returns::Bool
-                    && !(self.writes && call.views())
-            }
-            Action::Index(parts) => !self.writes && !parts.contains(&Part::List),
+            Action::Torch { .. } | Action::Index(_) | Action::List => self.computable(action, node),
+            action if is_look(action) && self.of_tensor(node) => inside && self.decides(node),
             Action::Builtin(builtin) => {
                 builtin.is_fact() && node.reads().any(|v| *self.graph.ty(v) == Type::AnyTensor) && inside
             }
@@ -185,19 +188,110 @@ impl Carver<'_> {
             | Action::Item
             | Action::Object(_, _, true)
             | Action::Tuple => inside,
-            // A list that nobody but torch's calls see.
-            Action::List => node.outputs.iter().all(|v| {
-                self.users[v.0 as usize].iter().all(|user| {
-                    let call = user.and_then(|id| match &self.graph.node(id).kind {
-                        NodeKind::Host(call) => Call::of(call.as_ref()),
-                        _ => None,
-                    });
-                    matches!(call.map(|c| &c.action), Some(Action::Torch { .. }))
-                })
-            }),
             _ => false,
         };
         fits && node.reads().all(|v| group.made.contains(&v) || self.enters(v, node))
+    }
+
+    /// Whether a computation with tensors can be compiled.
+    fn computable(&self, action: &Action, node: &Node) -> bool {
+        match action {
+            Action::Torch { call, returns, .. } => {
+                !action.writes()
+                    && !call.draws()
+                    && *returns != Returns::Bool
+                    && !(self.writes && call.views())
+            }
+            Action::Index(parts) => !self.writes && !parts.contains(&Part::List),
+            // A list that nobody but torch's calls see.
+            Action::List => node.outputs.iter().flat_map(|v| &self.users[v.0 as usize]).all(|user| {
+                let user = user.map(|id| self.graph.node(id));
+                matches!(user.and_then(action_of), Some(Action::Torch { .. }))
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether a branch or loop may be part of the group: it hangs on tensors, and all of it can be staged.
+    fn control_fits(&self, node: &Node, group: &Group) -> bool {
+        let float = matches!(node.kind, NodeKind::If);
+        let looks = match node.kind {
+            NodeKind::While => node.blocks.iter().any(|&b| self.looks(b)),
+            _ => node.reads().any(|v| group.looks.contains(&v)),
+        };
+        let mut reads = node.reads().chain(node.blocks.iter().flat_map(|&b| self.graph.free_values(b)));
+        looks
+            && node.outputs.iter().all(|&v| self.carries(v, float))
+            && node.blocks.iter().all(|&b| self.stages(b))
+            && reads.all(|v| group.made.contains(&v) || self.enters(v, node))
+    }
+
+    /// Whether a value may be a result of staged control flow. A float of the host is weak beside tensors and no tensor of
+    /// its own in a loop.
+    fn carries(&self, value: ValueId, float: bool) -> bool {
+        match self.graph.ty(value) {
+            Type::AnyTensor | Type::Int | Type::Bool => true,
+            Type::Float => float,
+            _ => false,
+        }
+    }
+
+    /// Whether the host looks at a tensor's value somewhere in a block.
+    fn looks(&self, block: BlockId) -> bool {
+        self.graph.block(block).nodes.iter().any(|&id| {
+            let node = self.graph.node(id);
+            let looks = action_of(node).is_some_and(is_look) && self.of_tensor(node);
+            looks || node.blocks.iter().any(|&b| self.looks(b))
+        })
+    }
+
+    /// Whether a node's operand is a tensor.
+    fn of_tensor(&self, node: &Node) -> bool {
+        node.reads().any(|v| *self.graph.ty(v) == Type::AnyTensor)
+    }
+
+    /// Whether all of a block can be staged as part of a branch or loop.
+    fn stages(&self, block: BlockId) -> bool {
+        self.graph.block(block).nodes.iter().all(|&id| {
+            let node = self.graph.node(id);
+            match &node.kind {
+                NodeKind::If | NodeKind::While => {
+                    node.outputs.iter().all(|&v| self.carries(v, true))
+                        && node.blocks.iter().all(|&b| self.stages(b))
+                }
+                NodeKind::HostOp(op) => op.name == "host.literal",
+                NodeKind::Host(_) => action_of(node).is_some_and(|action| match action {
+                    Action::Torch { .. } | Action::Index(_) | Action::List => self.computable(action, node),
+                    Action::Builtin(builtin) => builtin.is_fact() || is_look(action),
+                    Action::Convert(conversion) => {
+                        !matches!(conversion, Conversion::Unwrap | Conversion::ToInts)
+                    }
+                    Action::Widen(_)
+                    | Action::Arithmetic(..)
+                    | Action::Negate
+                    | Action::Compare(_)
+                    | Action::Not
+                    | Action::Unpack
+                    | Action::Field(_, _, true)
+                    | Action::Tuple => true,
+                    _ => false,
+                }),
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether a look is only for staged branches to choose by.
+    fn decides(&self, node: &Node) -> bool {
+        let users: Vec<_> = node.outputs.iter().flat_map(|v| &self.users[v.0 as usize]).collect();
+        !users.is_empty()
+            && users.iter().all(|user| {
+                user.map(|id| self.graph.node(id)).is_some_and(|user| {
+                    matches!(user.kind, NodeKind::If)
+                        && user.reads().any(|v| node.outputs.contains(&v))
+                        && user.blocks.iter().all(|&b| self.stages(b))
+                })
+            })
     }
 
     /// Whether a value may enter a region that stands where this node stands.
@@ -234,9 +328,8 @@ impl Carver<'_> {
     }
 
     fn close(&mut self, group: &mut Group) -> Result<()> {
-        let Group { nodes, made } = std::mem::take(group);
-        let operations = nodes.iter().filter(|&&id| self.computes(id)).count();
-        if operations < LEAST {
+        let Group { nodes, made, .. } = std::mem::take(group);
+        if self.worth(&nodes) < LEAST {
             return nodes.into_iter().try_for_each(|id| self.plain(id));
         }
         let members: HashSet<NodeId> = nodes.iter().copied().collect();
@@ -270,7 +363,8 @@ impl Carver<'_> {
         again.reverse();
         let outside: HashSet<NodeId> = again.iter().copied().collect();
         let needed: Vec<NodeId> = self.needed(&nodes, &leaving);
-        if needed.iter().filter(|&&id| self.computes(id) && !outside.contains(&id)).count() < LEAST {
+        let inside: Vec<NodeId> = needed.iter().filter(|id| !outside.contains(id)).copied().collect();
+        if self.worth(&inside) < LEAST {
             return nodes.into_iter().try_for_each(|id| self.plain(id));
         }
         let origin = self.graph.node(needed[0]).origin;
@@ -299,6 +393,7 @@ impl Carver<'_> {
             let node = self.graph.node(id);
             if node.outputs.iter().any(|v| wanted.contains(v)) {
                 wanted.extend(node.reads());
+                wanted.extend(node.blocks.iter().flat_map(|&b| self.graph.free_values(b)));
                 out.push(id);
             }
         }
@@ -306,14 +401,14 @@ impl Carver<'_> {
         out
     }
 
-    /// Whether a node computes with tensors.
-    fn computes(&self, id: NodeId) -> bool {
-        match &self.graph.node(id).kind {
-            NodeKind::Host(call) => {
-                matches!(Call::of(call.as_ref()).map(|c| &c.action), Some(Action::Torch { .. }))
-            }
-            _ => false,
-        }
+    /// How many tensor operations nodes are; a loop is as many as make a region.
+    fn worth(&self, nodes: &[NodeId]) -> usize {
+        let each = nodes.iter().map(|&id| match &self.graph.node(id).kind {
+            NodeKind::While => LEAST,
+            NodeKind::If => 1,
+            _ => usize::from(matches!(action_of(self.graph.node(id)), Some(Action::Torch { .. }))),
+        });
+        each.sum()
     }
 
     /// Whether what a node gives shares memory with its operand.
@@ -327,5 +422,13 @@ impl Carver<'_> {
             },
             _ => false,
         }
+    }
+}
+
+/// What a node of the host does.
+fn action_of(node: &Node) -> Option<&Action> {
+    match &node.kind {
+        NodeKind::Host(call) => Call::of(call.as_ref()).map(|c| &c.action),
+        _ => None,
     }
 }

@@ -12,6 +12,7 @@ mod lower;
 mod perform;
 mod region;
 mod run;
+mod stage;
 
 pub use action::{Action, Call};
 pub use region::{Region, RegionReport};
@@ -25,7 +26,7 @@ use graph::passes::PassLog;
 use graph::{Graph, Options, optimize, verify};
 use perform::World;
 use runtime::error::{Error, Result};
-use runtime::origin;
+use runtime::{interrupt, origin};
 use std::fmt;
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ impl Scripted {
         let _kept = origin::keep();
         let loaded = self.program.loaded(host)?;
         host.tick()?;
+        let _watched = interrupt::watch(host.stop.clone());
         let mut world = World { host, loaded, modes: Vec::new() };
         run::run(&self.code, &self.options, values, &mut world)
     }

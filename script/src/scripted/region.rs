@@ -4,11 +4,11 @@
 //! Shapes are static: every new kind of inputs is another compilation, up to a limit. Beyond it, and where the part cannot
 //! be staged, the host runs its operations one by one, and the region says why.
 
-use super::action::{Action, Call};
-use super::perform::{Args, World, perform, unpack};
+use super::perform::{Args, World};
+use super::stage::Stage;
 use crate::value::Value;
 use graph::function::{CompiledFunction, invoke};
-use graph::ir::{BlockId, Graph, NodeKind, Operand, ValueId};
+use graph::ir::{BlockId, Graph, NodeId, NodeKind, ValueId};
 use graph::trace::{Mode, Source, Spec, record};
 use graph::{Options, Type};
 use runtime::device::DeviceId;
@@ -30,6 +30,8 @@ pub struct Region {
     block: BlockId,
     /// Values from outside.
     pub(super) inputs: Vec<ValueId>,
+    /// Whether there is a loop in it.
+    loops: bool,
     state: Mutex<State>,
 }
 
@@ -65,6 +67,8 @@ struct Kind {
 enum Output {
     /// This result of the compiled function.
     Tensor(usize),
+    /// The number in this result.
+    Number(usize),
     /// A number, which depends on what the region was compiled for alone.
     Host(Host),
 }
@@ -87,7 +91,14 @@ pub struct RegionReport {
 impl Region {
     pub(super) fn new(name: String, graph: Arc<Graph>, block: BlockId) -> Region {
         let inputs = graph.free_values(block);
-        Region { name, graph, block, inputs, state: Mutex::default() }
+        let mut nodes: Vec<NodeId> = graph.block(block).nodes.clone();
+        let mut loops = false;
+        while let Some(id) = nodes.pop() {
+            let node = graph.node(id);
+            loops |= matches!(node.kind, NodeKind::While);
+            nodes.extend(node.blocks.iter().flat_map(|&b| &graph.block(b).nodes));
+        }
+        Region { name, graph, block, inputs, loops, state: Mutex::default() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -114,8 +125,8 @@ impl Region {
         world: &mut World,
         origin: Origin,
     ) -> Result<Option<SmallVec<[Value; 4]>>> {
-        // Another recording takes the operations themselves.
-        if door::in_scope() {
+        // Another recording takes the operations themselves; where turns are counted the host takes them.
+        if door::in_scope() || (self.loops && world.host.step_limit.is_some()) {
             return Ok(None);
         }
         let kind = {
@@ -147,10 +158,11 @@ impl Region {
             kind.tensors.iter().map(|&i| args.get(i).tensor().cloned()).collect::<Result<_>>()?;
         let results = invoke(&kind.compiled, &kind.sources, &kind.written, &tensors, origin)?;
         let outputs = kind.outputs.iter().map(|output| match output {
-            Output::Tensor(i) => Value::Tensor(results[*i].clone()),
-            Output::Host(host) => value_of(host),
+            Output::Tensor(i) => Ok(Value::Tensor(results[*i].clone())),
+            Output::Number(i) => results[*i].item().map(Value::from),
+            Output::Host(host) => Ok(value_of(host)),
         });
-        Ok(Some(outputs.collect()))
+        outputs.collect::<Result<_>>().map(Some)
     }
 
     /// Stages it for these inputs.
@@ -179,15 +191,19 @@ impl Region {
             for (&i, tensor) in tensors.iter().zip(traced) {
                 registers[self.inputs[i].0 as usize] = Value::Tensor(tensor.clone());
             }
-            self.stage(&mut registers, world)?;
+            let stage = Stage::new(&self.graph, registers, world);
+            stage.block(self.block)?;
             let mut results = Vec::new();
             for &value in &self.graph.block(self.block).results {
-                let output = match &registers[value.0 as usize] {
+                let output = match stage.get(value) {
                     Value::Tensor(t) => {
-                        results.push(t.clone());
-                        Output::Tensor(results.len() - 1)
+                        results.push(t);
+                        match self.graph.ty(value) {
+                            Type::Int | Type::Float | Type::Bool => Output::Number(results.len() - 1),
+                            _ => Output::Tensor(results.len() - 1),
+                        }
                     }
-                    other => Output::Host(host_of(other)?),
+                    other => Output::Host(host_of(&other)?),
                 };
                 outputs.borrow_mut().push(output);
             }
@@ -208,48 +224,6 @@ impl Region {
         });
         self.state().kinds.insert(0, kind.clone());
         Ok(kind)
-    }
-
-    /// Does what the region's nodes do, with traced tensors; registers are the graph's values.
-    fn stage(&self, registers: &mut Vec<Value>, world: &mut World) -> Result<()> {
-        for &id in &self.graph.block(self.block).nodes {
-            let node = self.graph.node(id);
-            let NodeKind::Host(call) = &node.kind else {
-                return Err(Error::internal(format!("a region holds a '{}'", node.kind.word())));
-            };
-            let call =
-                Call::of(call.as_ref()).ok_or_else(|| Error::internal("a foreign call in a region"))?;
-            if let Some(origin) = node.origin {
-                origin::resume(origin);
-            }
-            let mut places: SmallVec<[u32; 8]> = SmallVec::new();
-            for operand in &node.operands {
-                places.push(match operand {
-                    Operand::Value(v) => v.0,
-                    Operand::Host(host) => {
-                        registers.push(value_of(host));
-                        registers.len() as u32 - 1
-                    }
-                    Operand::Values(_) => return Err(Error::internal("a list of operands in a region")),
-                });
-            }
-            match call.action {
-                Action::Unpack => {
-                    let parts = unpack(&registers[places[0] as usize], node.outputs.len())?;
-                    for (output, part) in node.outputs.iter().zip(parts.iter()) {
-                        registers[output.0 as usize] = part.clone();
-                    }
-                }
-                _ => {
-                    let value = perform(&call.action, Args { registers, places: &places }, world)?;
-                    if let Some(output) = node.outputs.first() {
-                        registers[output.0 as usize] = value;
-                    }
-                }
-            }
-            registers.truncate(self.graph.value_count());
-        }
-        Ok(())
     }
 
     /// Types of its inputs and outputs, for readers.

@@ -58,7 +58,17 @@ impl Lowering<'_> {
             ExprKind::Logical { and, left, right } => {
                 let condition = self.value(left)?;
                 let mut evaluate = |this: &mut Self| this.value(right).map(Some);
-                let mut decided = |this: &mut Self| Ok(Some(this.truth(!*and)));
+                let kept = assigned_in(right);
+                // What the right side keeps is read only where it was evaluated.
+                let mut decided = |this: &mut Self| {
+                    for slot in &kept {
+                        if this.frame().variables[slot.0 as usize].is_none() {
+                            let none = this.literal(Host::None);
+                            this.set(*slot, none);
+                        }
+                    }
+                    Ok(Some(this.truth(!*and)))
+                };
                 return self.chosen(condition, right, &ty, *and, &mut evaluate, &mut decided);
             }
             ExprKind::Conditional { test, then, otherwise } => {

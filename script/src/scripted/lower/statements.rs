@@ -4,7 +4,7 @@ use super::{Lowering, assigned, ir_type};
 use crate::exits::Structured;
 use crate::interpret::expressions::constant;
 use crate::scripted::action::{Action, Part};
-use crate::syntax::{BinaryOp, CompareOp};
+use crate::syntax::{BinaryOp, CompareOp, Span};
 use crate::tree::{Arithmetic, Constant, Expr, ExprKind, IndexPart, Slot, Stmt, StmtKind, Target};
 use crate::types::Type;
 use crate::value::Value;
@@ -111,12 +111,14 @@ impl Lowering<'_> {
                     &[],
                     None,
                     [&mut |_: &mut Self| Ok(None), &mut |this: &mut Self| {
-                        this.raise("AssertionError", message.as_ref())?;
+                        this.raise("AssertionError", message.as_ref(), stmt.span)?;
                         Ok(None)
                     }],
                 )?;
             }
-            StmtKind::Raise { exception, message } => self.raise(exception, message.as_ref())?,
+            StmtKind::Raise { exception, message } => {
+                self.raise(exception, message.as_ref(), stmt.span)?;
+            }
             StmtKind::Delete { container, key } => {
                 let operands = vec![self.expr(container)?, self.expr(key)?];
                 self.effect(Action::Delete, operands);
@@ -125,8 +127,9 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn raise(&mut self, exception: &str, message: Option<&Expr>) -> Result<()> {
+    fn raise(&mut self, exception: &str, message: Option<&Expr>, span: Span) -> Result<()> {
         let operands = message.map(|m| self.expr(m)).transpose()?.into_iter().collect();
+        self.at(span);
         self.effect(Action::Raise(exception.into()), operands);
         self.frame().reached = false;
         Ok(())
