@@ -19,10 +19,22 @@ pub mod testing {
 
 /// PyTorch's names: eager autograd, layers, optimisers, and `jit.trace`.
 pub mod torch {
-    pub use eager::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};
+    pub use eager::{
+        Autograd, BackwardOptions, GradOptions, HookHandle, detect_anomaly, enable_grad, grad, no_grad,
+    };
     pub use models::{nn, optim};
     pub use runtime::random::manual_seed;
     pub use runtime::{DType, Tensor};
+
+    /// Operations with gradients of their own.
+    pub mod autograd {
+        pub use eager::{Function, FunctionContext, apply, detect_anomaly};
+    }
+
+    /// `checkpoint`: computed again for its gradient instead of kept.
+    pub mod utils {
+        pub use eager::checkpoint;
+    }
 
     /// Programs recorded for example inputs.
     pub mod jit {

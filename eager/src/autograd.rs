@@ -51,6 +51,11 @@ pub trait Autograd: Sized {
         &self,
         hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
     ) -> Result<HookHandle>;
+    /// Calls `hook` with this leaf each time that `backward` has added to its `.grad`.
+    fn register_post_accumulate_grad_hook(
+        &self,
+        hook: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<HookHandle>;
 }
 
 /// The error of asking a tensor outside of every graph.
@@ -169,6 +174,30 @@ impl Autograd for Tensor {
             Edge::None => Err(no_history("register_hook").at(Origin::caller())),
             Edge::Leaf(leaf) => Ok(leaf.extras.register(0, Arc::new(hook))),
             Edge::Node(node, index) => Ok(node.extras().register(index, Arc::new(hook))),
+        }
+    }
+
+    #[track_caller]
+    fn register_post_accumulate_grad_hook(
+        &self,
+        hook: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<HookHandle> {
+        const WHAT: &str = "register_post_accumulate_grad_hook";
+        match history(self) {
+            Edge::None => Err(no_history(WHAT).at(Origin::caller())),
+            Edge::Node(..) => Err(Error::gradient("only a leaf accumulates its gradient")
+                .in_op(WHAT)
+                .at(Origin::caller())
+                .hint("register_hook sees the gradient of a tensor that was computed")),
+            Edge::Leaf(leaf) => {
+                // Without its own history, since the leaf owns the hook.
+                let bare = self.detach()?;
+                Ok(leaf.extras.register_after(Arc::new(move |leaf| {
+                    let tensor = bare.alias();
+                    tensor.set_slot(slot_for(&Edge::Leaf(leaf.clone())));
+                    hook(&tensor)
+                })))
+            }
         }
     }
 }

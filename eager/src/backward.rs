@@ -12,7 +12,7 @@ use runtime::shared::Shared;
 use runtime::table::{Gradients, OpDef, Saves, Vjp, VjpContext};
 use runtime::{Arg, Origin, Tensor};
 use smallvec::{SmallVec, smallvec};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 /// How to run `backward`.
@@ -95,6 +95,8 @@ pub(crate) fn backward(tensor: &Tensor, options: BackwardOptions) -> Result<()> 
         let mut grad = leaf.grad();
         let before = grad.take();
         *grad = Some(accumulate(before, gradient, options.create_graph)?);
+        drop(grad);
+        leaf.extras.accumulated(&leaf)?;
     }
     for ((number, index), gradient) in captured.nodes {
         let node = targets.iter().find_map(|e| match e {
@@ -347,6 +349,9 @@ impl Recorded for Step<'_> {
             Rule::Refuse(why) => Err(Error::gradient(*why)),
         }
         .map_err(|e| e.at(node.origin))?;
+        if ANOMALY.get() {
+            self.look_for_nan(&gradients)?;
+        }
         // Operands after the last one with a gradient (indices, targets) may be left out.
         if gradients.len() > node.edges.len() {
             return Err(Error::internal(format!(
@@ -374,7 +379,43 @@ fn whole(cotangents: &Cotangents) -> Result<Tensor> {
         .ok_or_else(|| Error::internal("a node without a cotangent was visited"))
 }
 
+thread_local! {
+    static ANOMALY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Looks for NaN until it drops.
+pub struct Anomaly {
+    before: bool,
+}
+
+/// Lets every backward on this thread look for NaN in what each operation's gradient gives, and end with an error that
+/// names the line of the forward; torch's `detect_anomaly`.
+pub fn detect_anomaly() -> Anomaly {
+    Anomaly { before: ANOMALY.replace(true) }
+}
+
+impl Drop for Anomaly {
+    fn drop(&mut self) {
+        ANOMALY.set(self.before);
+    }
+}
+
 impl Step<'_> {
+    fn look_for_nan(&self, gradients: &Gradients) -> Result<()> {
+        for (i, gradient) in gradients.iter().enumerate() {
+            let Some(gradient) = gradient.as_ref().filter(|g| g.traced().is_none()) else { continue };
+            if gradient.detach()?.to_f64_vec()?.iter().any(|v| v.is_nan()) {
+                let name = self.node.name();
+                return Err(Error::gradient(format!(
+                    "the gradient of '{name}' has NaN values for operand {i}"
+                ))
+                .at(self.node.origin)
+                .hint("the line is that of the operation in the forward"));
+            }
+        }
+        Ok(())
+    }
+
     fn op_vjp(&self, op: &'static OpDef, needs: u64, cotangents: &Cotangents) -> Result<Gradients> {
         let node = &*self.node;
         let (saves, rule) = match op.vjp {

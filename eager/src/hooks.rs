@@ -1,12 +1,17 @@
 //! What users hang on a gradient in passing: hooks, and gradients retained on tensors that are not leaves.
 
+use crate::node::Leaf;
 use runtime::Tensor;
 use runtime::error::{Error, Result};
+use runtime::shared::Shared;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// A function of a gradient; what it returns takes the gradient's place.
 pub(crate) type Hook = dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync;
+
+/// What is called with a leaf when its `.grad` has been added to.
+pub(crate) type After = dyn Fn(&Shared<Leaf>) -> Result<()> + Send + Sync;
 
 struct Registered {
     id: u64,
@@ -21,6 +26,7 @@ pub(crate) struct Extras(Arc<Mutex<State>>);
 #[derive(Default)]
 pub(crate) struct State {
     hooks: Vec<Registered>,
+    after: Vec<(u64, Arc<After>)>,
     /// Outputs whose gradients are retained, and the gradients.
     retained: Vec<(u32, Option<Tensor>)>,
 }
@@ -35,7 +41,9 @@ impl HookHandle {
     /// The hook does not run any more.
     pub fn remove(self) {
         if let Some(state) = self.state.upgrade() {
-            state.lock().unwrap_or_else(|p| p.into_inner()).hooks.retain(|r| r.id != self.id);
+            let mut state = state.lock().unwrap_or_else(|p| p.into_inner());
+            state.hooks.retain(|r| r.id != self.id);
+            state.after.retain(|(id, _)| *id != self.id);
         }
     }
 }
@@ -47,10 +55,27 @@ impl Extras {
 
     /// Adds a hook for the gradient of an output; hooks run in the order of registration.
     pub(crate) fn register(&self, output: u32, hook: Arc<Hook>) -> HookHandle {
+        let handle = self.handle();
+        self.state().hooks.push(Registered { id: handle.id, output, hook });
+        handle
+    }
+
+    fn handle(&self) -> HookHandle {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Relaxed);
-        self.state().hooks.push(Registered { id, output, hook });
-        HookHandle { id, state: Arc::downgrade(&self.0) }
+        HookHandle { id: NEXT.fetch_add(1, Relaxed), state: Arc::downgrade(&self.0) }
+    }
+
+    /// Adds a hook for when the leaf's `.grad` has been added to; they run in the order of registration.
+    pub(crate) fn register_after(&self, hook: Arc<After>) -> HookHandle {
+        let handle = self.handle();
+        self.state().after.push((handle.id, hook));
+        handle
+    }
+
+    /// The leaf's `.grad` has been added to.
+    pub(crate) fn accumulated(&self, leaf: &Shared<Leaf>) -> Result<()> {
+        let hooks: Vec<Arc<After>> = self.state().after.iter().map(|(_, hook)| hook.clone()).collect();
+        hooks.into_iter().try_for_each(|hook| hook(leaf))
     }
 
     /// Runs the hooks of an output on its gradient.

@@ -4,6 +4,7 @@
 mod autograd;
 mod backward;
 mod engine;
+mod function;
 mod gradient_tape;
 mod hooks;
 mod node;
@@ -13,7 +14,8 @@ pub mod testing;
 mod view;
 
 pub use autograd::{Autograd, enable_grad, no_grad};
-pub use backward::{BackwardOptions, GradOptions, grad};
+pub use backward::{Anomaly, BackwardOptions, GradOptions, detect_anomaly, grad};
+pub use function::{Function, FunctionContext, apply, checkpoint};
 pub use gradient_tape::{GradientTape, Source, StopRecording, TapeOptions, Unconnected, Watchable};
 pub use hooks::HookHandle;
 
@@ -21,6 +23,9 @@ pub use hooks::HookHandle;
 pub mod prelude {
     pub use crate::{Autograd, BackwardOptions, GradOptions, enable_grad, grad, no_grad};
 }
+
+#[cfg(test)]
+mod function_tests;
 
 #[cfg(test)]
 mod tests;

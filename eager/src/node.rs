@@ -297,6 +297,12 @@ pub(crate) fn slot_of(node: &Shared<Node>, index: u32) -> Slot {
     }
 }
 
+/// A slot whose history refuses to be differentiated, for this reason.
+pub(crate) fn refusing(why: &'static str, tensor: &Tensor, origin: Origin) -> Slot {
+    let links = Links::of(SmallVec::new());
+    Node::new(Rule::Refuse(why), links, std::slice::from_ref(tensor), 0, origin).into()
+}
+
 /// The slot that gives a tensor the history `edge`.
 pub(crate) fn slot_for(edge: &Edge) -> Option<Slot> {
     match edge {

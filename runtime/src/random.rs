@@ -27,6 +27,16 @@ impl Generator {
         self.state.assign(&state.add(&step)?)?;
         Ok(state)
     }
+
+    /// The state, from which the next draw comes.
+    pub fn state(&self) -> Result<Tensor> {
+        self.state.read()
+    }
+
+    /// Goes on from a state that was read before.
+    pub fn set_state(&self, state: &Tensor) -> Result<()> {
+        self.state.assign(state)
+    }
 }
 
 thread_local! {
