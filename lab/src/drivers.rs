@@ -94,10 +94,10 @@ pub fn make(mode: &Mode, task: Task, device: DeviceId, exact: bool) -> Result<Bo
             let program = move |args: &[Argument]| f(&tensors_of(args)?);
             Box::new(CompiledForward(compile("forward", compile_options(mode, exact), program)))
         }
-        (Staging::Compile, Task::Gradient(f)) => {
+        (Staging::Compile, Task::Gradient(f, of)) => {
             let program = move |args: &[Argument]| Ok(vec![f(&tensors_of(args)?)?]);
             let compiled = compile("forward", compile_options(mode, exact), program);
-            Box::new(AutogradGradient(Box::new(move |x| first(compiled.call(&arguments_of(x))?))))
+            Box::new(AutogradGradient(Arc::new(move |x| first(compiled.call(&arguments_of(x))?)), of))
         }
         (Staging::Compile, Task::Train { loss, parameters, rate }) => {
             let parameters = parameters.iter().map(place).collect::<Result<Vec<_>>>()?;

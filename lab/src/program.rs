@@ -524,9 +524,7 @@ pub fn contents(path: &Path, function: &str, set: &[(String, String)]) -> Result
                 let json = serde_json::from_str(text).map_err(|e| {
                     Error::value(format!("--set {name}: {e}")).hint("write JSON, or FILE.safetensors:TENSOR")
                 })?;
-                self::template(&json, &parameter.ty, &mut |t| {
-                    Err(malformed(format!("no tensor is called {t}")))
-                })?
+                template(&json, &parameter.ty, &mut |t| Err(malformed(format!("no tensor is called {t}"))))?
             }
         };
         let value = template.value(&tensors)?;

@@ -142,7 +142,7 @@ impl Maker<'_> {
             Kernel::Flat(..) | Kernel::Strided(..) | Kernel::Gemm(_) | Kernel::Routine(_) => return None,
         };
         let mut uses = vec![0; program.insts.len()];
-        let mut place = |maker: &mut Self, access: u32| {
+        let place = |maker: &mut Self, access: u32| {
             let (buffer, offset) = launch.pointers[access as usize];
             let dtype = program.accesses[access as usize].dtype;
             let moved = offset as isize + offsets[access as usize] * dtype.size() as isize;
