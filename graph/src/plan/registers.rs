@@ -231,7 +231,6 @@ impl Maker<'_> {
 
     /// The code with what it reads and writes.
     fn finish(mut self, (begin, end): (u32, u32)) -> Option<Registers> {
-        self.code.finish();
         let mut cells: Vec<Cell> = self
             .cells
             .iter()
@@ -245,10 +244,9 @@ impl Maker<'_> {
             let leaves = passing(c) || matches!(buffer(c).home, Home::Own | Home::Returned);
             self.written.contains(&c.register) && (leaves || buffer(c).last > end)
         };
-        Some(Registers {
-            loads: cells.iter().filter(before).copied().collect(),
-            stores: cells.iter().filter(after).copied().collect(),
-            code: self.code.clone(),
-        })
+        let loads = cells.iter().filter(before).copied().collect();
+        let stores: Vec<Cell> = cells.iter().filter(after).copied().collect();
+        self.code.finish(&stores.iter().map(|c| c.register).collect::<Vec<_>>());
+        Some(Registers { code: self.code, loads, stores })
     }
 }

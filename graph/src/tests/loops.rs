@@ -1,10 +1,12 @@
 //! Gradients of loops: against finite differences, twice and three times over, and against the same program unrolled.
 
+use super::random::{Choices, random_graph, random_tensor};
 use crate::function::Runner;
 use crate::grad::{Joint, joint};
 use crate::interpret;
 use crate::ir::Graph;
 use crate::options::{Memory, Options, PassSelection};
+use crate::parse::parse;
 use crate::trace::{Mode, Spec, cond, record, while_loop};
 use kernels::DType;
 use runtime::{DeviceId, Result, Tensor};
@@ -298,3 +300,84 @@ fn a_loop_in_a_branch_in_a_loop() {
         &[scalar(0.8), scalar(1.2)],
     );
 }
+
+#[test]
+fn random_programs_with_loops_have_the_bits_of_the_interpreter() {
+    for seed in 0..30 {
+        let graph = Graph { write_backs: Vec::new(), ..random_graph(seed) };
+        let joint = all(&graph);
+        let mut choices = Choices::new(seed + 500);
+        let inputs: Vec<Tensor> = (0..3).map(|_| random_tensor(&mut choices, &[3, 3])).collect();
+        let seeds: Vec<Tensor> =
+            joint.cotangents.iter().map(|_| random_tensor(&mut choices, &[3, 3])).collect();
+        let args: Vec<Tensor> = inputs.iter().chain(&seeds).cloned().collect();
+        let whole = planned(&joint.graph, &args);
+        halves(&joint, &inputs, &seeds, &whole);
+    }
+}
+
+#[test]
+fn the_gradient_of_a_loop_is_written_as_two() {
+    let graph = parse(
+        "graph g(%x: f64[2], %w: f64[2]) {
+           %0: i64[] = constant(i64[], [0])
+           %1: f64[2], %2: i64[] = while(%x, %0)
+           { (%3: f64[2], %4: i64[])
+             %5: bool[] = lt(%4, 3)
+             yield %5
+           }
+           { (%6: f64[2], %7: i64[])
+             %8: f64[2] = mul(%6, %w)
+             %9: f64[2] = sin(%8)
+             %10: i64[] = add(%7, 1)
+             yield %9, %10
+           }
+           return %1
+         }",
+    )
+    .unwrap();
+    let text = all(&graph).graph.to_string();
+    let plain: String = text.lines().map(|l| format!("{}\n", l.split("  #").next().unwrap_or(l))).collect();
+    assert_eq!(plain, TWO_LOOPS, "{text}");
+    assert_eq!(parse(&plain).unwrap().to_string(), plain);
+}
+
+const TWO_LOOPS: &str = r#"graph g.joint(%x: f64[2], %w: f64[2], %0: f64[2]) {
+  %1: i64[] = constant(i64[], [0])
+  %2: i64[] = constant(i64[], [0])
+  %3: f64[0,2] = full(size=[0, 2], fill_value=0, dtype=f64, device="cpu")
+  %4: f64[0,2] = full(size=[0, 2], fill_value=0, dtype=f64, device="cpu")
+  %5: f64[2], %6: i64[], %7: i64[], %8: f64[turns,2], %9: f64[turns,2] = while(%x, %1, %2, %3, %4)
+  { (%10: f64[2], %11: i64[], %12: i64[], %13: f64[turns,2], %14: f64[turns,2])
+    %15: bool[] = lt(%11, 3)
+    yield %15
+  }
+  { (%16: f64[2], %17: i64[], %18: i64[], %19: f64[turns,2], %20: f64[turns,2])
+    %21: f64[2] = mul(%16, %w)
+    %22: f64[2] = sin(%21)
+    %23: i64[] = add(%17, 1)
+    %24: i64[] = add(%18, 1)
+    %25: f64[turns,2] = stack_push(%19, %21)
+    %26: f64[turns,2] = stack_push(%20, %16)
+    yield %22, %23, %24, %25, %26
+  }
+  %27: f64[2] = full(size=[2], fill_value=0, dtype=f64, device="cpu")
+  %28: i64[], %29: f64[turns,2], %30: f64[turns,2], %31: f64[2], %32: f64[2] = while(%7, %8, %9, %0, %27)
+  { (%33: i64[], %34: f64[turns,2], %35: f64[turns,2], %36: f64[2], %37: f64[2])
+    %38: bool[] = gt(%33, 0)
+    yield %38
+  }
+  { (%39: i64[], %40: f64[turns,2], %41: f64[turns,2], %42: f64[2], %43: f64[2])
+    %44: f64[turns,2], %45: f64[2] = stack_pop(%40)
+    %46: f64[turns,2], %47: f64[2] = stack_pop(%41)
+    %48: f64[2] = cos(%45)
+    %49: f64[2] = mul(%42, %48)
+    %50: f64[2] = mul(%49, %w)
+    %51: f64[2] = mul(%49, %47)
+    %52: i64[] = sub(%39, 1)
+    %53: f64[2] = add(%43, %51)
+    yield %52, %44, %46, %50, %53
+  }
+  return %5, %31, %32
+}
+"#;

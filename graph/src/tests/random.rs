@@ -1,4 +1,4 @@
-//! Random graphs over element-wise, reducing, moving and multiplying ops, with fused blocks and branches.
+//! Random graphs over element-wise, reducing, moving and multiplying ops, with fused blocks, branches and loops.
 
 use crate::build::Builder;
 use crate::ir::{Graph, InputRole, NodeKind, Operand, Type, ValueId, tensor};
@@ -66,10 +66,36 @@ pub(super) fn random_graph(seed: u64) -> Graph {
     let ty = tensor(DType::F32, &DIMS);
     let branch = builder.node(NodeKind::If, vec![Operand::Value(condition)], blocks, &[ty], None);
     values.push(builder.outputs(branch)[0]);
+    repeat(&mut builder, &mut choices, &mut values);
     fused(&mut builder, &mut choices, &mut values);
     grow(&mut builder, &mut choices, &mut values, 5);
     let last = values[values.len() - 2..].to_vec();
     builder.finish(last, vec![(1, 1)])
+}
+
+/// A loop of a few turns that carries two of the values and reads any other.
+fn repeat(builder: &mut Builder, choices: &mut Choices, values: &mut Vec<ValueId>) {
+    let host = |v: i64| Operand::Host(Host::Scalar(Scalar::Int(v)));
+    let zero = builder.constant(Tensor::scalar(0i64), None);
+    let types = [tensor(DType::F32, &DIMS), tensor(DType::F32, &DIMS), tensor(DType::I64, &[])];
+    let test = builder.begin(&types);
+    let turn = builder.graph().block(test).params[2];
+    let turns = choices.below(4) as i64;
+    let holds = builder.op1(&ops::LT, vec![Operand::Value(turn), host(turns)], None).unwrap();
+    builder.end(vec![holds]);
+    let body = builder.begin(&types);
+    let params = builder.graph().block(body).params.clone();
+    let mut inner = [values.as_slice(), &params[..2]].concat();
+    grow(builder, choices, &mut inner, 3);
+    let next = builder.op1(&ops::ADD, vec![Operand::Value(params[2]), host(1)], None).unwrap();
+    builder.end(vec![*inner.last().unwrap(), params[0], next]);
+    let first = vec![
+        Operand::Value(choices.pick(values)),
+        Operand::Value(choices.pick(values)),
+        Operand::Value(zero),
+    ];
+    let node = builder.node(NodeKind::While, first, vec![test, body], &types, None);
+    values.extend(&builder.outputs(node)[..2].to_vec());
 }
 
 fn grow(builder: &mut Builder, choices: &mut Choices, values: &mut Vec<ValueId>, nodes: usize) {

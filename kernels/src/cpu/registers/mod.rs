@@ -5,6 +5,8 @@
 //! known, with the meanings of `loops::ir`, so that the bits are those of the kernels; whoever needs another one stays
 //! with kernels.
 
+mod settle;
+
 use crate::dtype::{DType, Scalar};
 use crate::loops::{BinaryOp, UnaryOp};
 
@@ -21,6 +23,8 @@ struct Inst {
     to: Register,
     a: Register,
     b: Register,
+    /// Of a jump: a label, and the instruction there once the code is finished.
+    target: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -68,15 +72,21 @@ enum What {
     F32ToF64,
     /// Where register `b` does not hold, `to` becomes `a`.
     Unless,
-    /// To instruction `a` + 65536 `b`, always, or as register `to` holds.
+    /// Always, or where a register or two compare.
     Jump,
     JumpIf,
     JumpUnless,
+    JumpEq,
+    JumpNe,
+    JumpLt,
+    JumpLe,
+    Halt,
 }
 
 impl What {
     fn jumps(self) -> bool {
-        matches!(self, What::Jump | What::JumpIf | What::JumpUnless)
+        use What::*;
+        matches!(self, Jump | JumpIf | JumpUnless | JumpEq | JumpNe | JumpLt | JumpLe)
     }
 }
 
@@ -137,7 +147,7 @@ impl Code {
     }
 
     fn push(&mut self, what: What, to: Register, a: Register, b: Register) {
-        self.insts.push(Inst { what, to, a, b });
+        self.insts.push(Inst { what, to, a, b, target: 0 });
     }
 
     /// `to` becomes `from`.
@@ -314,52 +324,55 @@ impl Code {
 
     /// Goes on at the label; given a register and a truth, only where the register holds it.
     pub fn jump(&mut self, label: Label, when: Option<(Register, bool)>) {
-        let (what, register) = match when {
+        let (what, a) = match when {
             None => (What::Jump, 0),
             Some((register, true)) => (What::JumpIf, register),
             Some((register, false)) => (What::JumpUnless, register),
         };
-        self.push(what, register, label as Register, (label >> 16) as Register);
+        self.insts.push(Inst { what, to: 0, a, b: 0, target: label });
     }
 
-    /// Puts the places of labels into the jumps; the code is complete.
-    pub fn finish(&mut self) {
-        for inst in &mut self.insts {
-            if inst.what.jumps() {
-                let place = self.labels[inst.a as usize | (inst.b as usize) << 16];
-                (inst.a, inst.b) = (place as Register, (place >> 16) as Register);
-            }
-        }
-    }
-
-    /// Runs to the end of the code.
-    pub fn run(&self, r: &mut [u64]) {
+    /// Runs finished code to its end, on registers that began as `registers` says.
+    pub fn run(&self, registers: &mut [u64]) {
+        assert!(registers.len() == self.registers.len() && !self.insts.is_empty());
         let mut at = 0;
-        while let Some(&Inst { what, to, a, b }) = self.insts.get(at) {
+        loop {
+            // SAFETY: `finish` has ended the code with `Halt` and seen that every jump leads to an instruction.
+            let &Inst { what, to, a, b, target } = unsafe { self.insts.get_unchecked(at) };
             at += 1;
-            let int = |x: Register| r[x as usize] as i64;
-            let double = |x: Register| f64::from_bits(r[x as usize]);
-            let float = |x: Register| f32::from_bits(r[x as usize] as u32);
+            // SAFETY: `finish` has seen that every register that is read exists, and there are as many as it saw.
+            let get = |x: Register| unsafe { *registers.get_unchecked(x as usize) };
+            let int = |x: Register| get(x) as i64;
+            let double = |x: Register| f64::from_bits(get(x));
+            let float = |x: Register| f32::from_bits(get(x) as u32);
+            macro_rules! jump {
+                ($taken:expr) => {{
+                    if $taken {
+                        at = target as usize;
+                    }
+                    continue;
+                }};
+            }
             let of_int = |v: i64| v as u64;
             let of_float = |v: f32| v.to_bits() as u64;
             let value = match what {
-                What::Move => r[a as usize],
+                What::Move => get(a),
                 What::Add => of_int(int(a).wrapping_add(int(b))),
                 What::Sub => of_int(int(a).wrapping_sub(int(b))),
                 What::Mul => of_int(int(a).wrapping_mul(int(b))),
                 What::FloorDiv => of_int(floor_div(int(a), int(b))),
                 What::Rem => of_int(floor_rem(int(a), int(b))),
                 What::Shift => of_int(int(a) >> b),
-                What::And => r[a as usize] & r[b as usize],
-                What::Or => r[a as usize] | r[b as usize],
-                What::Xor => r[a as usize] ^ r[b as usize],
+                What::And => get(a) & get(b),
+                What::Or => get(a) | get(b),
+                What::Xor => get(a) ^ get(b),
                 What::Max => of_int(int(a).max(int(b))),
                 What::Min => of_int(int(a).min(int(b))),
-                What::Eq => (r[a as usize] == r[b as usize]) as u64,
-                What::Ne => (r[a as usize] != r[b as usize]) as u64,
+                What::Eq => (get(a) == get(b)) as u64,
+                What::Ne => (get(a) != get(b)) as u64,
                 What::Lt => (int(a) < int(b)) as u64,
                 What::Le => (int(a) <= int(b)) as u64,
-                What::Not => r[a as usize] ^ 1,
+                What::Not => get(a) ^ 1,
                 What::Wrap32 => of_int(int(a) as i32 as i64),
                 What::AddF64 => (double(a) + double(b)).to_bits(),
                 What::SubF64 => (double(a) - double(b)).to_bits(),
@@ -384,23 +397,25 @@ impl Code {
                 What::F64ToF32 => of_float(double(a) as f32),
                 What::F32ToF64 => (float(a) as f64).to_bits(),
                 What::Unless => {
-                    if r[b as usize] != 0 {
+                    if get(b) != 0 {
                         continue;
                     }
-                    r[a as usize]
+                    get(a)
                 }
                 What::Jump => {
-                    at = a as usize | (b as usize) << 16;
+                    at = target as usize;
                     continue;
                 }
-                What::JumpIf | What::JumpUnless => {
-                    if (r[to as usize] != 0) == (what == What::JumpIf) {
-                        at = a as usize | (b as usize) << 16;
-                    }
-                    continue;
-                }
+                What::JumpIf => jump!(get(a) != 0),
+                What::JumpUnless => jump!(get(a) == 0),
+                What::JumpEq => jump!(get(a) == get(b)),
+                What::JumpNe => jump!(get(a) != get(b)),
+                What::JumpLt => jump!(int(a) < int(b)),
+                What::JumpLe => jump!(int(a) <= int(b)),
+                What::Halt => return,
             };
-            r[to as usize] = value;
+            // SAFETY: as above, of registers that are written.
+            unsafe { *registers.get_unchecked_mut(to as usize) = value };
         }
     }
 }
@@ -448,7 +463,9 @@ mod tests {
         code.place(test);
         code.binary(BinaryOp::Ne, DType::I64, t, n, one).unwrap();
         code.jump(body, Some((t, true)));
-        code.finish();
+        code.finish(&[n, k]);
+        // Six in a turn: a mask, a jump, a shift or two operations, a jump or an addition, a jump.
+        assert!(code.len() <= 10, "{code:?}");
         let mut registers = code.registers().to_vec();
         code.run(&mut registers);
         assert_eq!(registers[..2], [1, 111]);
@@ -464,6 +481,7 @@ mod tests {
                 let (q, r) = (code.register(0).unwrap(), code.register(0).unwrap());
                 code.binary(BinaryOp::FloorDiv, DType::I64, q, x, by).unwrap();
                 code.binary(BinaryOp::Rem, DType::I64, r, x, by).unwrap();
+                code.finish(&[x, q, r]);
                 let mut registers = code.registers().to_vec();
                 code.run(&mut registers);
                 let (q, r) = (registers[q as usize] as i64, registers[r as usize] as i64);
