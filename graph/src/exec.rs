@@ -284,7 +284,7 @@ impl Executable {
                     frame.set(&self.patches, at, storage.pointer());
                     frame.held[at] = Some(storage);
                 }
-                Step::Registers { loops, .. } => self.registers(loops, frame),
+                Step::Registers { loops, .. } => self.registers(loops, frame)?,
                 Step::Stack { stack, motion, .. } => self.moves(*stack, motion, frame, inputs)?,
                 Step::Free(buffer) => frame.held[buffer.0 as usize] = None,
                 Step::Branch { condition, then, otherwise, .. } => {
@@ -399,7 +399,7 @@ impl Executable {
     }
 
     /// Runs a loop in registers, as one launch.
-    fn registers(&self, loops: &Registers, frame: &Frame) {
+    fn registers(&self, loops: &Registers, frame: &Frame) -> Result<()> {
         let _kernel = profile::timed(Bucket::Kernel);
         let mut r: SmallVec<[u64; 64]> = SmallVec::from_slice(loops.code.registers());
         let bytes = |cells: &[Cell]| cells.iter().map(|c| c.dtype.size() as u64).sum::<u64>();
@@ -416,7 +416,9 @@ impl Executable {
                 }
             };
         }
-        loops.code.run(&mut r);
+        if !loops.code.run(&mut r, &|| interrupt::check().is_ok()) {
+            return Err(interrupt::stopped());
+        }
         for cell in &loops.stores {
             let value = r[cell.register as usize];
             // SAFETY: as above; nobody else runs in this frame.
@@ -429,6 +431,7 @@ impl Executable {
                 }
             }
         }
+        Ok(())
     }
 
     /// A tensor object on a place.

@@ -196,7 +196,7 @@ impl<'p> Printer<'p> {
                 last -= 1;
             }
         }
-        for i in from..last {
+        for (i, argument) in written.iter().enumerate().take(last).skip(from) {
             self.comma(i - from);
             let pattern =
                 found.as_ref().and_then(|f| f.signature.parameters.get(f.places[i])).map(|p| &p.pattern);
@@ -207,7 +207,7 @@ impl<'p> Printer<'p> {
                 Some(hint) => Context::Like(hint),
                 None => Context::Free,
             };
-            self.expr(written[i], context, level::ANY);
+            self.expr(argument, context, level::ANY);
         }
     }
 

@@ -83,10 +83,7 @@ fn inverted(e: &Expr) -> Option<&Expr> {
 }
 
 fn compared(e: &Expr) -> Option<Compared<'_>> {
-    let contains = |e: &Expr| match &e.kind {
-        ExprKind::Builtin(b, args) if b.name.ends_with(".__contains__") && args.len() == 2 => true,
-        _ => false,
-    };
+    let contains = |e: &Expr| matches!(&e.kind, ExprKind::Builtin(b, args) if b.name.ends_with(".__contains__") && args.len() == 2);
     Some(match &e.kind {
         ExprKind::Compare(op, left, right) => {
             let (left, right) = operands(left, right);

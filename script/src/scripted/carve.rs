@@ -197,10 +197,8 @@ impl Carver<'_> {
     fn computable(&self, action: &Action, node: &Node) -> bool {
         match action {
             Action::Torch { call, returns, .. } => {
-                !action.writes()
-                    && !call.draws()
-                    && *returns != Returns::Bool
-                    && !(self.writes && call.views())
+                let hidden = action.writes() || call.draws() || self.writes && call.views();
+                !hidden && *returns != Returns::Bool
             }
             Action::Index(parts) => !self.writes && !parts.contains(&Part::List),
             // A list that nobody but torch's calls see.

@@ -16,6 +16,9 @@ pub type Register = u16;
 /// A place in the code that jumps name.
 pub type Label = u32;
 
+/// Turns of a loop between two questions whether to go on: some ten microseconds.
+const TURNS_BETWEEN_QUESTIONS: u32 = 4096;
+
 /// One instruction.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Inst {
@@ -332,10 +335,11 @@ impl Code {
         self.insts.push(Inst { what, to: 0, a, b: 0, target: label });
     }
 
-    /// Runs finished code to its end, on registers that began as `registers` says.
-    pub fn run(&self, registers: &mut [u64]) {
+    /// Runs finished code to its end, on registers that began as `registers` says; false where `go_on`, asked every few
+    /// thousand turns, ended it before.
+    pub fn run(&self, registers: &mut [u64], go_on: &dyn Fn() -> bool) -> bool {
         assert!(registers.len() == self.registers.len() && !self.insts.is_empty());
-        let mut at = 0;
+        let (mut at, mut turns) = (0, 0u32);
         loop {
             // SAFETY: `finish` has ended the code with `Halt` and seen that every jump leads to an instruction.
             let &Inst { what, to, a, b, target } = unsafe { self.insts.get_unchecked(at) };
@@ -348,7 +352,14 @@ impl Code {
             macro_rules! jump {
                 ($taken:expr) => {{
                     if $taken {
-                        at = target as usize;
+                        let target = target as usize;
+                        if target < at {
+                            turns = turns.wrapping_add(1);
+                            if turns % TURNS_BETWEEN_QUESTIONS == 0 && !go_on() {
+                                return false;
+                            }
+                        }
+                        at = target;
                     }
                     continue;
                 }};
@@ -402,17 +413,14 @@ impl Code {
                     }
                     get(a)
                 }
-                What::Jump => {
-                    at = target as usize;
-                    continue;
-                }
+                What::Jump => jump!(true),
                 What::JumpIf => jump!(get(a) != 0),
                 What::JumpUnless => jump!(get(a) == 0),
                 What::JumpEq => jump!(get(a) == get(b)),
                 What::JumpNe => jump!(get(a) != get(b)),
                 What::JumpLt => jump!(int(a) < int(b)),
                 What::JumpLe => jump!(int(a) <= int(b)),
-                What::Halt => return,
+                What::Halt => return true,
             };
             // SAFETY: as above, of registers that are written.
             unsafe { *registers.get_unchecked_mut(to as usize) = value };
@@ -467,7 +475,7 @@ mod tests {
         // Six in a turn: a mask, a jump, a shift or two operations, a jump or an addition, a jump.
         assert!(code.len() <= 10, "{code:?}");
         let mut registers = code.registers().to_vec();
-        code.run(&mut registers);
+        assert!(code.run(&mut registers, &|| true));
         assert_eq!(registers[..2], [1, 111]);
     }
 
@@ -483,7 +491,7 @@ mod tests {
                 code.binary(BinaryOp::Rem, DType::I64, r, x, by).unwrap();
                 code.finish(&[x, q, r]);
                 let mut registers = code.registers().to_vec();
-                code.run(&mut registers);
+                assert!(code.run(&mut registers, &|| true));
                 let (q, r) = (registers[q as usize] as i64, registers[r as usize] as i64);
                 assert_eq!(q.wrapping_mul(b).wrapping_add(r), a, "{a} by {b}");
                 assert!(
