@@ -41,6 +41,10 @@ pub struct Options {
     pub in_place: bool,
     /// Whether a backward computes cheap values of the forward again where that keeps fewer bytes between the two.
     pub recompute: bool,
+    /// A loop of at most this many turns, where they can be counted, becomes straight code.
+    pub unroll_turns: usize,
+    /// Nodes that this may add to a graph in all.
+    pub unroll_nodes: usize,
 }
 
 impl Default for Options {
@@ -52,6 +56,8 @@ impl Default for Options {
             memory: Memory::Arena,
             in_place: true,
             recompute: false,
+            unroll_turns: 32,
+            unroll_nodes: 512,
         }
     }
 }

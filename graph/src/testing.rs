@@ -110,6 +110,16 @@ impl Draw {
 
 /// A random graph of element-wise ops, reductions, views and products over matrices, with state.
 pub(crate) fn random_graph(draw: &mut Draw, size: usize) -> Graph {
+    random(draw, |s, draw, values| (0..size).for_each(|_| grow(s, draw, values)))
+}
+
+/// Such a graph with branches and loops in it, nested up to three deep: conditions on data, on constants, asked again;
+/// counted loops and others; carried values that change, that stay and that nobody reads.
+pub(crate) fn random_regions(draw: &mut Draw, size: usize) -> Graph {
+    random(draw, |s, draw, values| mix(s, draw, values, &mut Vec::new(), size, 3))
+}
+
+fn random(draw: &mut Draw, body: impl FnOnce(&mut Sketch, &mut Draw, &mut Vec<ValueId>)) -> Graph {
     let mut s = Sketch::new();
     let extents = [3usize, 4, 5];
     let mut values: Vec<ValueId> = Vec::new();
@@ -122,28 +132,7 @@ pub(crate) fn random_graph(draw: &mut Draw, size: usize) -> Graph {
         let dims = [extents[draw.below(3)], extents[draw.below(3)]];
         values.push(s.state(&dims));
     }
-    for _ in 0..size {
-        let a = values[draw.below(values.len())];
-        let b = values[draw.below(values.len())];
-        let (da, db) = (s.dims(a), s.dims(b));
-        let fits = kernels::shape::broadcast(&da, &db).is_ok();
-        let next = match draw.below(12) {
-            0 | 1 if fits => s.add(a, b),
-            2 | 3 if fits => s.mul(a, b),
-            4 if fits => s.op(&ops::SUB, &[a, b], &[]),
-            5 => s.neg(a),
-            6 => s.times(a, draw.below(5) as f64 * 0.5),
-            7 => s.plus(a, draw.below(3) as f64 * 0.25),
-            8 => s.sum(a, &[draw.below(2) as i64], true),
-            9 => s.transpose(a),
-            10 if da[1] == db[0] => s.matmul(a, b),
-            _ => {
-                let t = s.transpose(a);
-                s.add(t, t)
-            }
-        };
-        values.push(next);
-    }
+    body(&mut s, draw, &mut values);
     let graph = s.builder.graph();
     let mut results = vec![*values.last().unwrap(), values[draw.below(values.len())]];
     let mut write_backs = Vec::new();
@@ -154,6 +143,156 @@ pub(crate) fn random_graph(draw: &mut Draw, size: usize) -> Graph {
         write_backs.push((input, results.len() - 1));
     }
     s.finish(&results, &write_backs)
+}
+
+/// One more value.
+fn grow(s: &mut Sketch, draw: &mut Draw, values: &mut Vec<ValueId>) {
+    let a = values[draw.below(values.len())];
+    let b = values[draw.below(values.len())];
+    let (da, db) = (s.dims(a), s.dims(b));
+    let fits = kernels::shape::broadcast(&da, &db).is_ok();
+    let next = match draw.below(12) {
+        0 | 1 if fits => s.add(a, b),
+        2 | 3 if fits => s.mul(a, b),
+        4 if fits => s.op(&ops::SUB, &[a, b], &[]),
+        5 => s.neg(a),
+        6 => s.times(a, draw.below(5) as f64 * 0.5),
+        7 => s.plus(a, draw.below(3) as f64 * 0.25),
+        8 => s.sum(a, &[draw.below(2) as i64], true),
+        9 => s.transpose(a),
+        10 if da[1] == db[0] => s.matmul(a, b),
+        _ => {
+            let t = s.transpose(a);
+            s.add(t, t)
+        }
+    };
+    values.push(next);
+}
+
+/// Values and regions by turns. `asked` are conditions that are visible here.
+fn mix(
+    s: &mut Sketch,
+    draw: &mut Draw,
+    values: &mut Vec<ValueId>,
+    asked: &mut Vec<ValueId>,
+    size: usize,
+    depth: usize,
+) {
+    for _ in 0..size {
+        match draw.below(6) {
+            0 if depth > 0 => branch(s, draw, values, asked, depth - 1),
+            1 if depth > 0 => repeat(s, draw, values, asked, depth - 1),
+            _ => grow(s, draw, values),
+        }
+    }
+}
+
+fn scalar(s: &mut Sketch, v: f32) -> ValueId {
+    s.builder.constant(Tensor::from_slice(&[v], &[]).unwrap(), None)
+}
+
+/// A bool of rank 0: constant, made of data, or a condition met before and its negation.
+fn condition(s: &mut Sketch, draw: &mut Draw, values: &[ValueId], asked: &mut Vec<ValueId>) -> ValueId {
+    let made = match draw.below(5) {
+        0 => {
+            let one = scalar(s, 1.0);
+            s.op(&ops::GT, &[one], &[number(draw.below(3) as f64)])
+        }
+        1 if !asked.is_empty() => {
+            let before = asked[draw.below(asked.len())];
+            if draw.below(2) == 0 {
+                return before;
+            }
+            s.op(&ops::LOGICAL_NOT, &[before], &[])
+        }
+        _ => {
+            let total = s.sum(values[draw.below(values.len())], &[], false);
+            s.op(&ops::GT, &[total], &[number(draw.below(3) as f64 - 1.0)])
+        }
+    };
+    asked.push(made);
+    made
+}
+
+/// A value of the same type among these, not too large.
+fn alike(s: &mut Sketch, draw: &mut Draw, values: &[ValueId], like: ValueId) -> ValueId {
+    let dims = s.dims(like);
+    let fits: Vec<ValueId> = values.iter().copied().filter(|&v| s.dims(v) == dims).collect();
+    let chosen = fits[draw.below(fits.len())];
+    match draw.below(2) {
+        0 => chosen,
+        _ => s.named("tanh", &[chosen], &[]),
+    }
+}
+
+fn branch(
+    s: &mut Sketch,
+    draw: &mut Draw,
+    values: &mut Vec<ValueId>,
+    asked: &mut Vec<ValueId>,
+    depth: usize,
+) {
+    let condition = condition(s, draw, values, asked);
+    let like: Vec<ValueId> = (0..1 + draw.below(2)).map(|_| values[draw.below(values.len())]).collect();
+    // Both sides often begin alike.
+    let seed = draw.0;
+    let mut blocks = Vec::new();
+    for _ in 0..2 {
+        s.builder.begin(&[]);
+        let mut inner = values.clone();
+        let mut again = Draw(seed);
+        let common = again.below(3);
+        (0..common).for_each(|_| grow(s, &mut again, &mut inner));
+        let size = 1 + draw.below(3);
+        mix(s, draw, &mut inner, &mut asked.clone(), size, depth);
+        let results = like.iter().map(|&v| alike(s, draw, &inner, v)).collect();
+        blocks.push(s.builder.end(results));
+    }
+    let types: Vec<_> = like.iter().map(|&v| s.builder.graph().ty(v).clone()).collect();
+    let node = s.builder.node(NodeKind::If, vec![Operand::Value(condition)], blocks, &types, None);
+    values.extend(s.builder.outputs(node).to_vec());
+}
+
+fn repeat(
+    s: &mut Sketch,
+    draw: &mut Draw,
+    values: &mut Vec<ValueId>,
+    asked: &mut Vec<ValueId>,
+    depth: usize,
+) {
+    let mut first: Vec<ValueId> = (0..1 + draw.below(3)).map(|_| values[draw.below(values.len())]).collect();
+    let counter = scalar(s, 0.0);
+    first.push(counter);
+    let types: Vec<_> = first.iter().map(|&v| s.builder.graph().ty(v).clone()).collect();
+    let bound = number(draw.below(4) as f64 - 0.5);
+    let counted = draw.below(2) == 0;
+    let test = s.builder.begin(&types);
+    let params = s.builder.graph().block(test).params.clone();
+    let (&i, carried) = params.split_last().unwrap();
+    let mut holds = s.op(&ops::LT, &[i], &[bound]);
+    if !counted {
+        let mut inner: Vec<ValueId> = values.iter().chain(carried).copied().collect();
+        (0..draw.below(3)).for_each(|_| grow(s, draw, &mut inner));
+        let data = condition(s, draw, &inner, &mut asked.clone());
+        holds = s.op(&ops::LOGICAL_AND, &[holds, data], &[]);
+    }
+    s.builder.end(vec![holds]);
+    let body = s.builder.begin(&types);
+    let params = s.builder.graph().block(body).params.clone();
+    let (&i, carried) = params.split_last().unwrap();
+    let mut inner: Vec<ValueId> = values.iter().chain(carried).copied().collect();
+    let size = 1 + draw.below(4);
+    mix(s, draw, &mut inner, &mut asked.clone(), size, depth);
+    let mut results = Vec::new();
+    for &param in carried {
+        results.push(if draw.below(3) == 0 { param } else { alike(s, draw, &inner, param) });
+    }
+    results.push(s.plus(i, 1.0));
+    s.builder.end(results);
+    let operands = first.into_iter().map(Operand::Value).collect();
+    let node = s.builder.node(NodeKind::While, operands, vec![test, body], &types, None);
+    let outputs = s.builder.outputs(node).to_vec();
+    values.extend(&outputs[..outputs.len() - 1]);
 }
 
 /// Tensors for the inputs of a graph.

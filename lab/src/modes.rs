@@ -145,6 +145,7 @@ impl Mode {
             memory: self.memory,
             in_place: true,
             recompute: self.staging == Staging::Compile,
+            ..Options::default()
         }
     }
 }

@@ -1,12 +1,14 @@
 //! An update of state by a scaled product becomes a product that adds to the state: `w - (a b) s` is `w + a (b * -s)`. The
 //! product is then neither written nor read again, and the state is read and written once, by the product's kernel.
 //!
-//! Only for state that is replaced by the result, since only there the sum lands where the old value lies; and only where
+//! Only for state that is replaced by the result, and for what a loop carries, since only there the sum lands where the
+//! old value lies; and only where
 //! nobody else needs the product. The smaller factor is scaled. Each term is rounded before it is summed instead of after,
 //! so the class is reassociating.
 
 use super::Record;
-use crate::ir::{Graph, InputRole, NodeId, Operand, ValueId};
+use crate::ir::{BlockId, Graph, InputRole, NodeId, NodeKind, Operand, ValueId};
+use crate::options::Options;
 use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite};
 use kernels::Scalar;
 use runtime::error::Result;
@@ -15,16 +17,14 @@ use runtime::table::OpDef;
 use runtime::value::{Arg, Host};
 use std::collections::{HashMap, HashSet};
 
-pub(super) fn run(graph: &Graph, record: &mut Record) -> Result<Graph> {
+pub(super) fn run(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     let mut found = Accumulate { updates: HashMap::new(), gone: HashSet::new() };
     let made = makers(graph);
     let uses = graph.use_counts();
-    for &(input, result) in &graph.write_backs {
-        let new = graph.results()[result];
-        if graph.inputs[input] == InputRole::State
-            && uses[new.0 as usize] == 1
+    for (block, old, new) in replaced(graph) {
+        if uses[new.0 as usize] == 1
             && let Some(maker) = made[new.0 as usize]
-            && let Some((update, gone)) = match_update(graph, maker, graph.params()[input], &made, &uses)
+            && let Some((update, gone)) = match_update(graph, maker, old, block, &made, &uses)
         {
             found.updates.insert(maker, update);
             found.gone.extend(gone);
@@ -33,6 +33,19 @@ pub(super) fn run(graph: &Graph, record: &mut Record) -> Result<Graph> {
     let (next, changes) = rewrite(graph, &mut found)?;
     record.changes = changes;
     Ok(next)
+}
+
+/// Values that are replaced at the end of a block: state by its new value, and what a loop carries by what a turn gives.
+fn replaced(graph: &Graph) -> Vec<(BlockId, ValueId, ValueId)> {
+    let states = graph.write_backs.iter().filter(|(input, _)| graph.inputs[*input] == InputRole::State);
+    let mut out: Vec<_> = states.map(|&(i, r)| (graph.body, graph.params()[i], graph.results()[r])).collect();
+    for id in graph.walk() {
+        if let (NodeKind::While, &[_, turn]) = (&graph.node(id).kind, graph.node(id).blocks.as_slice()) {
+            let block = graph.block(turn);
+            out.extend(block.params.iter().zip(&block.results).map(|(&old, &new)| (turn, old, new)));
+        }
+    }
+    out
 }
 
 /// `state + (a b) * factor`.
@@ -71,6 +84,7 @@ fn match_update(
     graph: &Graph,
     id: NodeId,
     state: ValueId,
+    block: BlockId,
     made: &[Option<NodeId>],
     uses: &[u32],
 ) -> Option<(Update, Vec<NodeId>)> {
@@ -112,8 +126,8 @@ fn match_update(
     let (ty, whole) = (graph.tensor_type(term).ok()?, graph.tensor_type(state).ok()?);
     let fits = is(product.op()?, &ops::MATMUL) && uses[term.0 as usize] == 1 && ty == whole && ty.rank() == 2;
     // A product in another block would move out of it.
-    let main = graph.main().nodes.contains(&maker) && graph.main().nodes.contains(&id);
-    if !fits || !main || !ty.dtype.is_float() {
+    let here = |id: NodeId| graph.block(block).nodes.contains(&id);
+    if !fits || !here(maker) || !here(id) || !ty.dtype.is_float() {
         return None;
     }
     gone.push(maker);

@@ -8,20 +8,21 @@ use super::rules::{self, Context, Law, Replacement, Rule, Term, When};
 use super::{Class, Record};
 use crate::build::infer_op;
 use crate::ir::{Graph, NodeId, NodeKind, Operand, ValueId};
+use crate::options::Options;
 use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite, view_base};
 use runtime::error::{Origin, Result};
 use runtime::infer::TensorType;
 use std::collections::{HashMap, HashSet};
 
-pub(super) fn bitwise(graph: &Graph, record: &mut Record) -> Result<Graph> {
+pub(super) fn bitwise(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     run(graph, record, Class::Bitwise)
 }
 
-pub(super) fn reassociating(graph: &Graph, record: &mut Record) -> Result<Graph> {
+pub(super) fn reassociating(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     run(graph, record, Class::Reassociating)
 }
 
-pub(super) fn approximating(graph: &Graph, record: &mut Record) -> Result<Graph> {
+pub(super) fn approximating(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     run(graph, record, Class::Approximating)
 }
 
@@ -46,10 +47,13 @@ impl Visitor for Algebra {
     fn visit(&mut self, rewrite: &mut Rewrite, id: NodeId) -> Result<Outcome> {
         let node = rewrite.old.node(id);
         match &node.kind {
-            NodeKind::Op(op) if node.outputs.len() == 1 => {
+            // Laws are about tensors of known type: without it nobody can say that a smaller term has the same.
+            NodeKind::Op(op)
+                if let [output] = node.outputs.as_slice()
+                    && let Some(ty) = rewrite.old.ty(*output).tensor().cloned() =>
+            {
                 let operands = node.operands.iter().map(|o| rewrite.map.operand(o)).collect::<Result<_>>()?;
-                let may_alias = !self.leaving.contains(&node.outputs[0]);
-                let ty = rewrite.old.tensor_type(node.outputs[0])?.clone();
+                let may_alias = !self.leaving.contains(output);
                 let term = Term { op, operands };
                 if let Some(value) = self.simplify(rewrite, &term, &ty, may_alias, node.origin) {
                     return Ok(Outcome::Replaced(vec![value]));

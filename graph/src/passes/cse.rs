@@ -5,7 +5,8 @@
 //! a new value. Two results of the graph stay two tensors, since the caller may write into one of them.
 
 use super::Record;
-use crate::ir::{Graph, HostEffect, NodeId, NodeKind, Operand, ValueId};
+use crate::ir::{Graph, HostEffect, Node, NodeId, NodeKind, Operand, ValueId};
+use crate::options::Options;
 use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite, view_base};
 use kernels::DType;
 use runtime::error::Result;
@@ -16,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 /// Constants of more bytes are compared by identity alone.
 const SMALL: usize = 256;
 
-pub(super) fn run(graph: &Graph, record: &mut Record) -> Result<Graph> {
+pub(super) fn run(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     let made = makers(graph);
     let leaving = graph.returned().into_iter().map(|r| view_base(graph, &made, graph.results()[r])).collect();
     let mut cse = Cse { scopes: vec![HashMap::new()], leaving };
@@ -25,12 +26,33 @@ pub(super) fn run(graph: &Graph, record: &mut Record) -> Result<Graph> {
     Ok(next)
 }
 
+/// What a node computes: nodes with equal keys compute equal values.
 #[derive(PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum Key {
     Node(usize, Vec<Operand>),
     Host(String, Vec<Operand>),
     Constant(DType, Vec<usize>, Vec<u8>),
     Tensor(u64),
+}
+
+/// The key of a node with these operands; `None` for one that does not only compute.
+pub(super) fn key(node: &Node, operands: impl FnOnce() -> Result<Vec<Operand>>) -> Result<Option<Key>> {
+    Ok(Some(match &node.kind {
+        NodeKind::Op(op) => match op.effect {
+            Effect::Pure | Effect::View(_) | Effect::Read => {
+                Key::Node(std::ptr::from_ref(*op).addr(), operands()?)
+            }
+            Effect::Random | Effect::Write => return Ok(None),
+        },
+        NodeKind::HostOp(op) => Key::Node(std::ptr::from_ref(*op).addr(), operands()?),
+        NodeKind::Constant(tensor) => constant_key(tensor)?,
+        NodeKind::Host(call) if call.effect() == HostEffect::None && node.blocks.is_empty() => {
+            Key::Host(call.name().to_string(), operands()?)
+        }
+        NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::Host(_) => {
+            return Ok(None);
+        }
+    }))
 }
 
 struct Cse {
@@ -45,22 +67,7 @@ impl Visitor for Cse {
         let node = rewrite.old.node(id);
         let operands =
             || node.operands.iter().map(|o| rewrite.map.operand(o)).collect::<Result<Vec<Operand>>>();
-        let key = match &node.kind {
-            NodeKind::Op(op) => match op.effect {
-                Effect::Pure | Effect::View(_) | Effect::Read => {
-                    Key::Node(std::ptr::from_ref(*op).addr(), operands()?)
-                }
-                Effect::Random | Effect::Write => return Ok(Outcome::Keep),
-            },
-            NodeKind::HostOp(op) => Key::Node(std::ptr::from_ref(*op).addr(), operands()?),
-            NodeKind::Constant(tensor) => constant_key(tensor)?,
-            NodeKind::Host(call) if call.effect() == HostEffect::None && node.blocks.is_empty() => {
-                Key::Host(call.name().to_string(), operands()?)
-            }
-            NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) | NodeKind::Host(_) => {
-                return Ok(Outcome::Keep);
-            }
-        };
+        let Some(key) = key(node, operands)? else { return Ok(Outcome::Keep) };
         let leaves = node.outputs.iter().any(|v| self.leaving.contains(v));
         if let Some(known) = self.scopes.iter().rev().find_map(|s| s.get(&key)) {
             if leaves {
@@ -81,8 +88,9 @@ impl Visitor for Cse {
         Ok(Outcome::Replaced(made))
     }
 
-    fn enter(&mut self) {
+    fn enter(&mut self, _: &mut Rewrite, _: NodeId, _: usize) -> Result<()> {
         self.scopes.push(HashMap::new());
+        Ok(())
     }
 
     fn leave(&mut self) {

@@ -3,15 +3,22 @@
 
 mod accumulate;
 mod algebra;
+mod branches;
+mod carry;
 mod cse;
 mod dce;
 mod fold;
 mod fuse;
 #[cfg(test)]
 mod golden;
+mod hoist;
+mod known;
+mod licm;
+mod moves;
 pub mod rules;
 #[cfg(test)]
 mod tests;
+mod unroll;
 
 pub use fuse::{Category, WhyNot};
 
@@ -55,14 +62,26 @@ pub struct Pass {
     /// What it may do to numbers.
     pub class: Class,
     /// The next graph.
-    pub run: fn(&Graph, &mut Record) -> Result<Graph>,
+    pub run: fn(&Graph, &Options, &mut Record) -> Result<Graph>,
 }
 
 /// Every pass, in the order in which they run.
 pub static PASSES: &[Pass] = &[
     Pass {
+        name: "unroll",
+        reason: "first: it looks up constants by itself, and every other pass sees straight code",
+        class: Class::Bitwise,
+        run: unroll::run,
+    },
+    Pass {
+        name: "branches",
+        reason: "after unrolling, which makes conditions on the turn constant; before all that would work on dead sides",
+        class: Class::Bitwise,
+        run: branches::run,
+    },
+    Pass {
         name: "fold",
-        reason: "first: what is computed from constants is a constant, and every later pass has less to read",
+        reason: "what is computed from constants is a constant, and every later pass has less to read",
         class: Class::Bitwise,
         run: fold::run,
     },
@@ -83,6 +102,24 @@ pub static PASSES: &[Pass] = &[
         reason: "beside the other laws, which it includes: every class is allowed",
         class: Class::Approximating,
         run: algebra::approximating,
+    },
+    Pass {
+        name: "carry",
+        reason: "after the laws, which show that a value comes back as it was; before cse, which then sees what it is",
+        class: Class::Bitwise,
+        run: carry::run,
+    },
+    Pass {
+        name: "hoist",
+        reason: "before licm, which moves what leaves an `if` out of the loop around it",
+        class: Class::Bitwise,
+        run: hoist::run,
+    },
+    Pass {
+        name: "licm",
+        reason: "before cse, which merges what leaves two loops with what was computed before them",
+        class: Class::Bitwise,
+        run: licm::run,
     },
     Pass {
         name: "cse",
@@ -205,7 +242,7 @@ pub fn optimize(graph: Graph, options: &Options) -> Result<(Graph, PassLog)> {
             why_not: Vec::new(),
             time: Duration::ZERO,
         };
-        let next = (pass.run)(&graph, &mut record)?;
+        let next = (pass.run)(&graph, options, &mut record)?;
         crate::verify::verify(&next)
             .map_err(|e| Error::internal(format!("after pass {}: {}", pass.name, e.message())))?;
         record.after = next.walk().len();

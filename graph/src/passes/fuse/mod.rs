@@ -15,6 +15,7 @@ use super::Record;
 use crate::build::{Builder, ValueMap};
 use crate::fused;
 use crate::ir::{BlockId, Graph, NodeKind, Operand, Type, ValueId};
+use crate::options::Options;
 use runtime::error::Result;
 use runtime::table::Effect;
 use std::collections::{HashMap, HashSet};
@@ -27,7 +28,7 @@ const BUFFERS: usize = 24;
 /// What a merged kernel may cost against the two that it replaces.
 const SLACK: f64 = 1.0;
 
-pub(super) fn run(graph: &Graph, record: &mut Record) -> Result<Graph> {
+pub(super) fn run(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     let (builder, map) = Builder::like(graph);
     let mut fuse = Fuse { graph, builder, map, record };
     fuse.block(graph.body)?;

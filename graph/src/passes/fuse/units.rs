@@ -5,7 +5,8 @@
 //! through free nodes.
 
 use crate::fused;
-use crate::ir::{BlockId, Graph, NodeId, NodeKind, ValueId};
+use crate::ir::{BlockId, Graph, HostEffect, NodeId, NodeKind, ValueId};
+use crate::passes::moves::effect;
 use runtime::table::Effect;
 use std::collections::{HashMap, HashSet};
 
@@ -35,9 +36,15 @@ pub(super) struct Nodes<'g> {
 /// Every value that a node reads, those in its blocks included.
 pub(super) fn reads(graph: &Graph, id: NodeId) -> Vec<ValueId> {
     let node = graph.node(id);
-    let inner = match node.kind {
-        NodeKind::If | NodeKind::While => node.blocks.iter().flat_map(|&b| graph.free_values(b)).collect(),
-        _ => Vec::new(),
+    let inner: Vec<ValueId> = match node.kind {
+        NodeKind::If | NodeKind::While | NodeKind::Host(_) => {
+            node.blocks.iter().flat_map(|&b| graph.free_values(b)).collect()
+        }
+        NodeKind::Op(_)
+        | NodeKind::Constant(_)
+        | NodeKind::Fused
+        | NodeKind::Call(_)
+        | NodeKind::HostOp(_) => Vec::new(),
     };
     node.reads().chain(inner).collect()
 }
@@ -72,8 +79,21 @@ impl<'g> Nodes<'g> {
             sources: Vec::with_capacity(ids.len()),
             ids,
         };
+        // Nodes with an effect need those before them as if they read their values.
+        let (mut changed, mut looked) = (None, Vec::new());
         for at in 0..nodes.ids.len() {
             let mut sources = Vec::new();
+            match effect(graph, nodes.ids[at]) {
+                HostEffect::None => {}
+                HostEffect::Reads => {
+                    sources.extend(changed);
+                    looked.push(at);
+                }
+                HostEffect::Ordered => {
+                    sources.extend(changed.replace(at));
+                    sources.append(&mut looked);
+                }
+            }
             for value in reads(graph, nodes.ids[at]) {
                 let list = nodes.readers.entry(value).or_default();
                 if list.last() != Some(&at) {
