@@ -11,6 +11,8 @@ mod fold;
 mod fuse;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_regions;
 mod hoist;
 mod known;
 mod licm;
