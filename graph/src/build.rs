@@ -114,6 +114,17 @@ impl Builder {
         self.graph.values[value.0 as usize].name = Arc::from(name);
     }
 
+    /// The graph with a name for every value that had none, so that texts of it before and after a pass can be compared
+    /// line by line.
+    pub fn named(mut graph: Graph) -> Graph {
+        for (i, info) in graph.values.iter_mut().enumerate() {
+            if info.name.is_empty() {
+                info.name = format!("v{i}").into();
+            }
+        }
+        graph
+    }
+
     fn value(&mut self, ty: Type, name: &str) -> ValueId {
         let id = ValueId(self.graph.values.len() as u32);
         self.graph.values.push(ValueInfo { ty, name: Arc::from(name) });

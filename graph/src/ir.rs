@@ -330,6 +330,14 @@ impl Graph {
         &self.values[id.0 as usize]
     }
 
+    /// A value in a message: by its name, or by its id where it has none.
+    pub fn label(&self, id: ValueId) -> String {
+        match &*self.value(id).name {
+            "" => format!("%{}", id.0),
+            name => format!("%{name}"),
+        }
+    }
+
     /// A value's type.
     pub fn ty(&self, id: ValueId) -> &Type {
         &self.value(id).ty

@@ -5,7 +5,8 @@
 
 use crate::build::{Builder, ValueMap};
 use crate::ir::{BlockId, Graph, NodeId, NodeKind, Operand, Type, ValueId};
-use runtime::error::Result;
+use runtime::error::{Origin, Result};
+use std::fmt;
 
 /// What becomes of a node.
 pub enum Outcome {
@@ -29,7 +30,32 @@ pub struct Rewrite<'g> {
     /// Where the old values are.
     pub map: ValueMap,
     /// What was changed, for the log.
-    pub changes: Vec<String>,
+    pub changes: Vec<Change>,
+}
+
+/// One thing that a pass changed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change {
+    /// What: a rule and what it was applied to.
+    pub what: String,
+    /// The line of source of the node that changed.
+    pub origin: Option<Origin>,
+}
+
+impl From<String> for Change {
+    /// A change of the node that is being visited.
+    fn from(what: String) -> Change {
+        Change { what, origin: None }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Some(origin) => write!(f, "{}  # {}:{}", self.what, origin.file(), origin.line()),
+            None => f.write_str(&self.what),
+        }
+    }
 }
 
 /// Decides what becomes of each node.
@@ -49,7 +75,7 @@ pub trait Visitor {
 }
 
 /// The graph that a visitor makes of another, and what it changed.
-pub fn rewrite(old: &Graph, visitor: &mut dyn Visitor) -> Result<(Graph, Vec<String>)> {
+pub fn rewrite(old: &Graph, visitor: &mut dyn Visitor) -> Result<(Graph, Vec<Change>)> {
     let (new, map) = Builder::like(old);
     let mut rewrite = Rewrite { old, new, map, changes: Vec::new() };
     rewrite.nodes(old.body, visitor)?;
@@ -68,7 +94,11 @@ impl Rewrite<'_> {
     pub fn list(&mut self, nodes: &[NodeId], visitor: &mut dyn Visitor) -> Result<()> {
         let old = self.old;
         for &id in nodes {
-            match visitor.visit(self, id)? {
+            let known = self.changes.len();
+            let outcome = visitor.visit(self, id)?;
+            let new = self.changes.iter_mut().skip(known).filter(|c| c.origin.is_none());
+            new.for_each(|c| c.origin = old.node(id).origin);
+            match outcome {
                 Outcome::Keep => self.keep(id, visitor, None)?,
                 Outcome::KeepSome(kept) => self.keep(id, visitor, Some(&kept))?,
                 Outcome::Replaced(values) => {

@@ -154,7 +154,7 @@ impl Visitor for Accumulate {
         }
         let operands = [state, a, b].map(Operand::Value).to_vec();
         let sum = rewrite.new.op1(&ops::ADDMM, operands, origin)?;
-        rewrite.changes.push(format!("an update of %{} by a product", update.state.0));
+        rewrite.changes.push(format!("an update of {} by a product", rewrite.old.label(update.state)).into());
         Ok(Outcome::Replaced(vec![sum]))
     }
 }

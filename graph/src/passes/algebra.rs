@@ -109,7 +109,7 @@ impl Algebra {
                     }
                 }
             };
-            rewrite.changes.push(format!("{}: {}", term.op.name, rule.name));
+            rewrite.changes.push(format!("{}: {}", term.op.name, rule.name).into());
             return Some(value);
         }
         None

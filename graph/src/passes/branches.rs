@@ -46,7 +46,7 @@ impl Visitor for Branches {
             return Ok(Outcome::Keep);
         };
         let why = if constant.is_some() { "is constant" } else { "was decided before" };
-        rewrite.changes.push(format!("the condition %{} {why}: {truth}", asked.0));
+        rewrite.changes.push(format!("the condition {} {why}: {truth}", rewrite.old.label(asked)).into());
         let taken = node.blocks[usize::from(!truth)];
         Ok(Outcome::Replaced(rewrite.straight(taken, self)?))
     }

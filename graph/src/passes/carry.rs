@@ -41,7 +41,8 @@ impl Carry {
                 NodeKind::If => {
                     for (k, &output) in node.outputs.iter().enumerate() {
                         let given = self.find(first.results[k]);
-                        if given == self.find(second.results[k]) {
+                        let same_type = graph.ty(given) == graph.ty(output);
+                        if same_type && given == self.find(second.results[k]) {
                             self.same.insert(output, given);
                         }
                     }
@@ -53,7 +54,8 @@ impl Carry {
                     while std::mem::take(&mut found) {
                         for (k, &init) in init.iter().enumerate() {
                             let given = self.find(second.results[k]);
-                            let stays = given == second.params[k] || given == init;
+                            let same_type = graph.ty(init) == graph.ty(second.params[k]);
+                            let stays = same_type && (given == second.params[k] || given == init);
                             if stays && !self.same.contains_key(&node.outputs[k]) {
                                 for value in [first.params[k], second.params[k], node.outputs[k]] {
                                     self.same.insert(value, init);
@@ -94,11 +96,14 @@ impl Visitor for Carry {
         }
         for (&output, _) in node.outputs.iter().zip(&kept).filter(|(_, kept)| !**kept) {
             let word = node.kind.word();
-            rewrite.changes.push(format!(
-                "%{} goes through the {word} unchanged: %{}",
-                output.0,
-                self.find(output).0
-            ));
+            rewrite.changes.push(
+                format!(
+                    "{} goes through the {word} unchanged: {}",
+                    old.label(output),
+                    old.label(self.find(output))
+                )
+                .into(),
+            );
         }
         Ok(Outcome::KeepSome(kept))
     }

@@ -73,11 +73,10 @@ impl Visitor for Cse {
             if leaves {
                 return Ok(Outcome::Keep);
             }
-            rewrite.changes.push(format!(
-                "%{} = {} was computed before",
-                node.outputs[0].0,
-                node.kind.word()
-            ));
+            rewrite.changes.push(
+                format!("{} = {} was computed before", rewrite.old.label(node.outputs[0]), node.kind.word())
+                    .into(),
+            );
             return Ok(Outcome::Replaced(known.clone()));
         }
         rewrite.new.copy(rewrite.old, id, &mut rewrite.map)?;

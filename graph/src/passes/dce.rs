@@ -87,10 +87,13 @@ impl Live {
 
 impl Visitor for Live {
     fn visit(&mut self, rewrite: &mut Rewrite, id: NodeId) -> Result<Outcome> {
-        let node = rewrite.old.node(id);
+        let old = rewrite.old;
+        let node = old.node(id);
         let mut note = |values: &[ValueId]| {
-            let values: Vec<String> = values.iter().map(|v| format!("%{}", v.0)).collect();
-            rewrite.changes.push(format!("{} = {} is not needed", values.join(", "), node.kind.word()));
+            let values: Vec<String> = values.iter().map(|&v| old.label(v)).collect();
+            rewrite
+                .changes
+                .push(format!("{} = {} is not needed", values.join(", "), node.kind.word()).into());
         };
         if !self.nodes[id.0 as usize] {
             note(&node.outputs);

@@ -73,7 +73,9 @@ impl Fold {
         self.constants.insert(node.outputs[0], Item::Host(number.clone()));
         match literal {
             Some(literal) if op.name != literal.name => {
-                rewrite.changes.push(format!("%{} = {} of constants", node.outputs[0].0, op.name));
+                rewrite.changes.push(
+                    format!("{} = {} of constants", rewrite.old.label(node.outputs[0]), op.name).into(),
+                );
                 let value = rewrite.new.host_op(literal, vec![Operand::Host(number)], node.origin)?;
                 Ok(Outcome::Replaced(vec![value]))
             }
@@ -106,7 +108,9 @@ impl Fold {
         let operands = Operands::of(&node.operands, |v| Ok(self.constants[&v].clone()))?;
         // An op that fails keeps its place: it has to fail when the graph runs, where its line is known.
         let Ok(outputs) = run::run(op, &operands.args()) else { return Ok(Outcome::Keep) };
-        rewrite.changes.push(format!("%{} = {} of constants", node.outputs[0].0, op.name));
+        rewrite
+            .changes
+            .push(format!("{} = {} of constants", rewrite.old.label(node.outputs[0]), op.name).into());
         let items = outputs.iter().cloned().map(Item::Tensor);
         self.constants.extend(node.outputs.iter().copied().zip(items));
         Ok(Outcome::Replaced(outputs.into_iter().map(|t| rewrite.new.constant(t, node.origin)).collect()))
@@ -149,7 +153,7 @@ impl Fold {
         if !dynamic && !infer_op(rewrite.new.graph(), op, &operands).is_ok_and(|types| same(&types)) {
             return Ok(None);
         }
-        rewrite.changes.push(format!("{} is given numbers", op.name));
+        rewrite.changes.push(format!("{} is given numbers", op.name).into());
         let made = rewrite.new.copy_with(rewrite.old, id, operands, &mut rewrite.map)?;
         Ok(Some(rewrite.new.outputs(made).to_vec()))
     }

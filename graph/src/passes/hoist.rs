@@ -6,7 +6,7 @@
 
 use super::Record;
 use super::cse::{Key, key};
-use super::moves::{effect, is_harmless, is_pure};
+use super::moves::{effect, is_harmless, is_movable};
 use crate::ir::{BlockId, Graph, HostEffect, NodeId, NodeKind, ValueId};
 use crate::options::Options;
 use crate::rewrite::{Outcome, Rewrite, Visitor, keep_apart, rewrite};
@@ -99,7 +99,7 @@ impl Hoist {
             let node = graph.node(id);
             let ready = node.reads().all(|v| !inside.contains(&find(v)));
             if ready
-                && is_pure(node)
+                && is_movable(graph, node)
                 && (!acted || is_harmless(graph, node))
                 && let Some(key) = key(node, || Ok(node.operands.iter().map(|o| o.map(find)).collect()))?
             {
@@ -122,8 +122,8 @@ impl Visitor for Hoist {
         for &twin in twins {
             old.node(twin).outputs.iter().zip(&made).for_each(|(&v, &new)| rewrite.map.set(v, new));
         }
-        let value = node.outputs.first().map_or(0, |v| v.0);
-        rewrite.changes.push(format!("%{value} = {} is on both sides", node.kind.word()));
+        let value = node.outputs.first().map_or(String::new(), |&v| rewrite.old.label(v));
+        rewrite.changes.push(format!("{value} = {} is on both sides", node.kind.word()).into());
         Ok(Outcome::Replaced(made))
     }
 

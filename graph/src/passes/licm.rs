@@ -11,7 +11,7 @@
 
 use super::Record;
 use super::known::{Known, Turns};
-use super::moves::{effect, is_harmless, is_pure};
+use super::moves::{effect, is_harmless, is_movable, keeps_types};
 use crate::ir::{BlockId, Graph, HostEffect, Node, NodeId, NodeKind, Operand, Type, ValueId};
 use crate::options::Options;
 use crate::rewrite::{Outcome, Rewrite, Visitor, keep_apart, rewrite};
@@ -63,7 +63,7 @@ impl Licm {
         let sure = Turns::new(graph, node).holds(0, &mut |v| self.known.item(graph, v)) == Some(true);
         let acts =
             |block: BlockId| graph.block(block).nodes.iter().any(|&n| effect(graph, n) != HostEffect::None);
-        let guarded = !sure && !acts(test);
+        let guarded = !sure && !acts(test) && keeps_types(graph, node);
         let params = |b: BlockId| graph.block(b).params.iter().copied();
         let mut inside: HashSet<ValueId> = params(test).chain(params(body)).collect();
         let (mut before, mut behind) = (Vec::new(), Vec::new());
@@ -74,8 +74,9 @@ impl Licm {
             let mut stays = Vec::new();
             for &n in &self.order[&block] {
                 let node = graph.node(n);
-                let fixed =
-                    is_pure(node) && node.reads().all(|v| !inside.contains(&v)) && !from_nothing(node);
+                let fixed = is_movable(graph, node)
+                    && node.reads().all(|v| !inside.contains(&v))
+                    && !from_nothing(node);
                 let early = !node.reads().any(|v| late.contains(&v));
                 let certain = !acted && (block == test || sure);
                 if fixed && early && (certain || (is_harmless(graph, node) && !grows(graph, node))) {
@@ -124,8 +125,8 @@ impl Visitor for Licm {
     fn visit(&mut self, rewrite: &mut Rewrite, id: NodeId) -> Result<Outcome> {
         let node = rewrite.old.node(id);
         if self.moved.contains(&id) {
-            let value = node.outputs.first().map_or(0, |v| v.0);
-            rewrite.changes.push(format!("%{value} = {} is the same in every turn", node.kind.word()));
+            let value = node.outputs.first().map_or(String::new(), |&v| rewrite.old.label(v));
+            rewrite.changes.push(format!("{value} = {} is the same in every turn", node.kind.word()).into());
         }
         match self.guards.get(&id).cloned() {
             Some(behind) if self.open.insert(id) => {

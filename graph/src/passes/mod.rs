@@ -26,6 +26,7 @@ pub use fuse::{Category, WhyNot};
 
 use crate::ir::Graph;
 use crate::options::{Options, PassSelection};
+pub use crate::rewrite::Change;
 use runtime::error::{Error, Result};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -161,7 +162,7 @@ pub struct Record {
     /// Nodes after it.
     pub after: usize,
     /// What it changed, one line each.
-    pub changes: Vec<String>,
+    pub changes: Vec<Change>,
     /// Edges along which nothing was fused, and why.
     pub why_not: Vec<WhyNot>,
     /// Time that it took, verification included.

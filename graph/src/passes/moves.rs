@@ -3,7 +3,8 @@
 //! A graph of tensors alone has no effects but calls, whose inside nobody sees here; graphs of a whole program have the
 //! calls of its host. The order of those that read or change something is the program's order.
 
-use crate::ir::{Graph, HostEffect, Node, NodeId, NodeKind};
+use crate::ir::{Graph, HostEffect, Node, NodeId, NodeKind, ValueId};
+use crate::stack;
 use runtime::table::{Effect, Lower};
 
 /// The strongest effect of a node and of what stands in its blocks.
@@ -33,6 +34,18 @@ pub(super) fn is_pure(node: &Node) -> bool {
         NodeKind::Host(call) => call.effect() == HostEffect::None && node.blocks.is_empty(),
         NodeKind::Fused | NodeKind::If | NodeKind::While | NodeKind::Call(_) => false,
     }
+}
+
+/// Whether a node may be moved to another block at all. What works on a stack stays with the loop that carries the stack,
+/// in whose memory it works.
+pub(super) fn is_movable(graph: &Graph, node: &Node) -> bool {
+    let on_stack = |v: ValueId| graph.ty(v).tensor().is_some_and(stack::is);
+    is_pure(node) && !node.reads().chain(node.outputs.iter().copied()).any(on_stack)
+}
+
+/// Whether every carried value goes in with the type that it has inside; a tensor that goes on as a stack does not.
+pub(super) fn keeps_types(graph: &Graph, node: &Node) -> bool {
+    node.reads().zip(&node.outputs).all(|(v, &o)| graph.ty(v) == graph.ty(o))
 }
 
 /// Whether a node can be computed although the program might not ask for it: it cannot fail, and it costs at most one loop

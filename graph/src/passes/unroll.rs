@@ -32,7 +32,8 @@ impl Visitor for Unroll {
     fn visit(&mut self, rewrite: &mut Rewrite, id: NodeId) -> Result<Outcome> {
         let old = rewrite.old;
         let node = old.node(id);
-        if !matches!(node.kind, NodeKind::While) {
+        // A tensor that goes on as a stack would have another type in each turn.
+        if !matches!(node.kind, NodeKind::While) || !moves::keeps_types(old, node) {
             return Ok(Outcome::Keep);
         }
         let (graph, map) = (rewrite.new.graph(), &rewrite.map);
@@ -49,11 +50,11 @@ impl Visitor for Unroll {
                 size(old, body),
                 self.nodes
             );
-            rewrite.changes.push(why);
+            rewrite.changes.push(why.into());
             return Ok(Outcome::Keep);
         }
         self.nodes -= more;
-        rewrite.changes.push(format!("a loop of {turns} turns is straight code"));
+        rewrite.changes.push(format!("a loop of {turns} turns is straight code").into());
         let mut carried = node.reads().map(|v| rewrite.map.get(v)).collect::<Result<Vec<_>>>()?;
         let enter = |rewrite: &mut Rewrite, block: BlockId, carried: &[ValueId]| {
             old.block(block).params.iter().zip(carried).for_each(|(&p, &v)| rewrite.map.set(p, v));

@@ -16,6 +16,7 @@ use crate::build::{Builder, ValueMap};
 use crate::fused;
 use crate::ir::{BlockId, Graph, NodeKind, Operand, Type, ValueId};
 use crate::options::Options;
+use crate::rewrite::Change;
 use runtime::error::Result;
 use runtime::table::Effect;
 use std::collections::{HashMap, HashSet};
@@ -137,7 +138,8 @@ impl Fuse<'_, '_> {
         let origin = unit.members.last().and_then(|&at| graph.node(nodes.ids[at]).origin);
         let made = self.builder.node(NodeKind::Fused, operands, vec![block], &types(&parts.outputs), origin);
         self.name_outputs(&parts.outputs, made);
-        self.record.changes.push(format!("one kernel: {}", fused::label(self.builder.graph(), block)));
+        let what = format!("one kernel: {}", fused::label(self.builder.graph(), block));
+        self.record.changes.push(Change { what, origin });
         Ok(())
     }
 
@@ -164,8 +166,8 @@ impl Fuse<'_, '_> {
     fn explain(&mut self, nodes: &Nodes, units: &Units, refused: &HashMap<(usize, usize), Refusal>) {
         let name = |members: &[usize]| {
             let last = members.last().copied().unwrap_or(0);
-            let value = nodes.outputs(last).first().map_or(0, |v| v.0);
-            format!("%{value} {}", self.graph.node(nodes.ids[last]).kind.word())
+            let value = nodes.outputs(last).first().map_or(String::new(), |&v| self.graph.label(v));
+            format!("{value} {}", self.graph.node(nodes.ids[last]).kind.word())
         };
         for unit in units.in_order() {
             let Some(consumer) = &units.units[unit] else { continue };
