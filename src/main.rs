@@ -3,9 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 use graph::PassSelection;
 use lab::compare::{self, Request};
-use lab::inspect;
 use lab::modes::Mode;
 use lab::program::{self, Entry, Generated, RunRequest};
+use lab::{explain, inspect};
 use runtime::{Error, ErrorKind};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ enum Command {
     Save(SaveArgs),
     /// Show what a compiler makes of a workload: its graph, what each pass does, the plan, pictures.
     Graph(GraphArgs),
+    /// Show what a mode's compiler makes of a program: each graph, what every pass did and why, the plan.
+    Explain(ExplainArgs),
     /// List the op table: signatures, element types, gradients, costs, contracts.
     Ops(OpsArgs),
 }
@@ -175,6 +177,38 @@ struct GraphArgs {
 }
 
 #[derive(Args)]
+struct ExplainArgs {
+    /// The program.
+    program: PathBuf,
+    #[command(flatten)]
+    arguments: ProgramArgs,
+    /// A mode that makes graphs.
+    #[arg(long, default_value = "static")]
+    mode: String,
+    /// Only passes that keep every bit.
+    #[arg(long)]
+    exact: bool,
+    /// Also what computes the gradients of the arguments' floating-point tensors.
+    #[arg(long)]
+    grad: bool,
+    /// Run the passes up to this one.
+    #[arg(long, value_name = "PASS")]
+    stop_after: Option<String>,
+    /// Leave this pass out; may be given more than once.
+    #[arg(long, value_name = "PASS", conflicts_with = "stop_after")]
+    without: Vec<String>,
+    /// Show the whole graph after every pass instead of what differs.
+    #[arg(long)]
+    all: bool,
+    /// Write the graphs after the passes as pictures in DOT text: the first to this file, others beside it.
+    #[arg(long, value_name = "FILE")]
+    dot: Option<PathBuf>,
+    /// Print everything as JSON instead.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct OpsArgs {
     /// Only ops whose name contains this.
     #[arg(default_value = "")]
@@ -193,6 +227,7 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => run_check(args),
         Some(Command::Save(args)) => run_save(args),
         Some(Command::Graph(args)) => run_graph(args),
+        Some(Command::Explain(args)) => run_explain(args),
         Some(Command::Ops(args)) => run_ops(args),
     };
     outcome.unwrap_or_else(|error| {
@@ -337,6 +372,30 @@ fn run_ops(args: OpsArgs) -> runtime::Result<ExitCode> {
         None => print!("{}", lab::listing::render(&args.pattern)),
         Some(path) => {
             runtime::io::write_whole(&path, lab::listing::markdown().as_bytes())?;
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_explain(args: ExplainArgs) -> runtime::Result<ExitCode> {
+    let stop = until_interrupted();
+    let mode = Mode::named(&args.mode)?;
+    let passes = match args.stop_after {
+        Some(name) => PassSelection::StopAfter(name),
+        None if !args.without.is_empty() => PassSelection::Without(args.without),
+        None => PassSelection::All,
+    };
+    let entry = args.arguments.entry(&args.program, &stop)?;
+    let arguments = args.arguments.values(&entry)?;
+    let request = explain::Request { mode, exact: args.exact, grad: args.grad, passes };
+    let stages = explain::run(&entry, &arguments, &request)?;
+    match args.json {
+        true => println!("{:#}", explain::as_json(mode, &stages)),
+        false => print!("{}", explain::render(&stages, args.all)),
+    }
+    if let Some(path) = args.dot {
+        for path in explain::write_pictures(&stages, &path)? {
             eprintln!("wrote {}", path.display());
         }
     }

@@ -6,7 +6,7 @@ use eager::{Autograd as _, GradOptions, GradientTape, TapeOptions, Unconnected};
 use graph::CompiledFunction;
 use graph::compile::compile;
 use graph::lazy::{Lazy, LazyOptions};
-use graph::trace::{Mode as Recording, Spec, record};
+use graph::trace::{Mode as Tracing, Recording, Spec, record};
 use runtime::{DeviceId, Result, Tensor};
 use std::cell::RefCell;
 
@@ -151,20 +151,29 @@ fn trace(
     Ok((outputs.iter().map(Tensor::alias).collect(), gradients))
 }
 
-/// Program and tape staged together.
-fn staged(
-    mode: &Mode,
-    exact: bool,
+/// A program and its tape as one graph.
+pub(crate) struct Staged {
+    pub(crate) recording: Recording,
+    /// Arguments of the graph besides the inputs: the cotangents.
+    seeds: Vec<Tensor>,
+    /// How many results are outputs.
+    outputs: usize,
+    /// Which gradients there are.
+    present: Vec<bool>,
+}
+
+/// Records program and tape together.
+pub(crate) fn recorded(
     program: Program,
     inputs: &[Tensor],
     cotangents: &[Option<Tensor>],
     wanted: &[usize],
-) -> Result<Results> {
+) -> Result<Staged> {
     let seeds: Vec<Tensor> = cotangents.iter().flatten().cloned().collect();
     let specs: Vec<Spec> =
         inputs.iter().chain(&seeds).map(|t| Spec { example: None, ..Spec::of(t) }).collect();
     let shape = RefCell::new((0, Vec::new()));
-    let recording = record("case", Recording::Staged, &specs, |traced| {
+    let recording = record("case", Tracing::Staged, &specs, |traced| {
         let (inputs, seeds) = traced.split_at(inputs.len());
         let mut seeds = seeds.iter();
         let cotangents: Vec<Option<Tensor>> =
@@ -174,11 +183,24 @@ fn staged(
         outputs.extend(gradients.into_iter().flatten());
         Ok(outputs)
     })?;
+    let (outputs, present) = shape.into_inner();
+    Ok(Staged { recording, seeds, outputs, present })
+}
+
+/// Program and tape staged together.
+fn staged(
+    mode: &Mode,
+    exact: bool,
+    program: Program,
+    inputs: &[Tensor],
+    cotangents: &[Option<Tensor>],
+    wanted: &[usize],
+) -> Result<Results> {
+    let Staged { recording, seeds, outputs, present } = recorded(program, inputs, cotangents, wanted)?;
     let device = inputs.first().map_or(DeviceId::Cpu, Tensor::device);
     let compiled = CompiledFunction::new(recording.graph.clone(), mode.options(exact), device)?;
     let args: Vec<Tensor> = inputs.iter().chain(&seeds).cloned().collect();
     let mut results = compiled.stateful()?.run(&recording.bind(&args)?)?.into_vec();
-    let (count, present) = shape.into_inner();
-    let mut gradients = results.split_off(count).into_iter();
+    let mut gradients = results.split_off(outputs).into_iter();
     Ok((results, present.iter().map(|&p| if p { gradients.next() } else { None }).collect()))
 }

@@ -6,6 +6,7 @@ pub mod digits;
 pub mod drivers;
 pub mod environment;
 pub mod execute;
+pub mod explain;
 pub mod inspect;
 mod lazy;
 pub mod listing;
