@@ -12,7 +12,9 @@ use runtime::{DeviceId, Result, Tensor};
 fn runner(program: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>, inputs: &[Tensor]) -> Runner {
     let specs: Vec<Spec> = inputs.iter().map(Spec::of).collect();
     let graph = record("g", Mode::Staged, &specs, program).unwrap().graph;
-    Runner::new(&graph, &Options { exact: true, ..Options::default() }, DeviceId::Cpu).unwrap()
+    // Counted loops stay loops here.
+    let options = Options { exact: true, unroll_turns: 0, ..Options::default() };
+    Runner::new(&graph, &options, DeviceId::Cpu).unwrap()
 }
 
 fn in_registers(runner: &Runner) -> usize {
