@@ -133,7 +133,11 @@ fn state_is_read_and_written_in_a_loop_under_a_tape() {
 #[test]
 fn a_loop_without_turns_hands_the_gradient_through() {
     let f: Pair = |x, w| {
-        let out = while_loop(|c| c[0].sum(&[], false)?.gt(1e3), |c| Ok(vec![c[0].mul(w)?]), std::slice::from_ref(x))?;
+        let out = while_loop(
+            |c| c[0].sum(&[], false)?.gt(1e3),
+            |c| Ok(vec![c[0].mul(w)?]),
+            std::slice::from_ref(x),
+        )?;
         out[0].mul(x)?.sum(&[], false)?.add(&w.sum(&[], false)?)
     };
     let (x, w) = inputs();

@@ -253,13 +253,7 @@ fn branch(
     values.extend(s.builder.outputs(node).to_vec());
 }
 
-fn repeat(
-    s: &mut Sketch,
-    draw: &mut Draw,
-    values: &mut Vec<ValueId>,
-    asked: &mut Vec<ValueId>,
-    depth: usize,
-) {
+fn repeat(s: &mut Sketch, draw: &mut Draw, values: &mut Vec<ValueId>, asked: &[ValueId], depth: usize) {
     let mut first: Vec<ValueId> = (0..1 + draw.below(3)).map(|_| values[draw.below(values.len())]).collect();
     let counter = scalar(s, 0.0);
     first.push(counter);
@@ -273,7 +267,7 @@ fn repeat(
     if !counted {
         let mut inner: Vec<ValueId> = values.iter().chain(carried).copied().collect();
         (0..draw.below(3)).for_each(|_| grow(s, draw, &mut inner));
-        let data = condition(s, draw, &inner, &mut asked.clone());
+        let data = condition(s, draw, &inner, &mut asked.to_vec());
         holds = s.op(&ops::LOGICAL_AND, &[holds, data], &[]);
     }
     s.builder.end(vec![holds]);
@@ -282,7 +276,7 @@ fn repeat(
     let (&i, carried) = params.split_last().unwrap();
     let mut inner: Vec<ValueId> = values.iter().chain(carried).copied().collect();
     let size = 1 + draw.below(4);
-    mix(s, draw, &mut inner, &mut asked.clone(), size, depth);
+    mix(s, draw, &mut inner, &mut asked.to_vec(), size, depth);
     let mut results = Vec::new();
     for &param in carried {
         results.push(if draw.below(3) == 0 { param } else { alike(s, draw, &inner, param) });

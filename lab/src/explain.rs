@@ -4,14 +4,16 @@
 //! The passes run here one at a time, on graphs whose values all have names, so that the texts before and after a pass
 //! differ in what the pass did and in nothing else.
 
+use crate::drivers::{arguments_of, tensors_of};
 use crate::execute::{autograd, recorded};
 use crate::modes::{Mode, Staging};
 use crate::program::{Entry, Generated, Template};
+use graph::compile::{CompileOptions, compile};
 use graph::lazy::{Lazy, LazyOptions};
 use graph::passes::{Record, selected};
 use graph::{
-    Builder, CompiledFunction, Graph, Options, PassSelection, Plan, TraceOptions, Type, optimize, picture,
-    plan,
+    Argument, Builder, CompiledFunction, Graph, Options, PassSelection, Plan, TraceOptions, Type, optimize,
+    picture, plan,
 };
 use runtime::{DeviceId, Error, ErrorKind, Result, Tensor};
 use serde_json::json;
@@ -79,7 +81,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
     match mode.staging {
         Staging::Autograd | Staging::Tape => {
             Err(Error::value(format!("the mode '{}' makes no graphs", mode.name))
-                .hint("torch.trace, torch.script, lazy, tf.function and static do"))
+                .hint("torch.trace, torch.script, torch.compile, lazy, tf.function and static do"))
         }
         Staging::Trace => {
             let trace = TraceOptions { compile: options.clone(), check: false, ..TraceOptions::default() };
@@ -98,6 +100,21 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
                     let floats = float_places(compiled.graph().params(), compiled.graph());
                     let wanted = if request.grad { floats } else { Vec::new() };
                     stages.extend(forward_and_backward(&region.name, compiled, &wanted, &options)?);
+                }
+            }
+            Ok(stages)
+        }
+        Staging::Compile => {
+            let program = |args: &[Argument]| function(&tensors_of(args)?);
+            let how = CompileOptions { compile: options.clone(), ..CompileOptions::default() };
+            let compiled = compile(&entry_name(entry), how, program);
+            compiled.call(&arguments_of(inputs))?;
+            let mut stages = Vec::new();
+            for (i, variants) in compiled.parts().iter().enumerate() {
+                for part in variants {
+                    let floats = float_places(part.graph().params(), part.graph());
+                    let wanted = if request.grad { floats } else { Vec::new() };
+                    stages.extend(forward_and_backward(&format!("part {i}"), part, &wanted, &options)?);
                 }
             }
             Ok(stages)

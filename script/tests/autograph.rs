@@ -334,7 +334,7 @@ fn statements_are_staged_from_outside() {
         flatten(&Value::tuple(slots[..2].iter().cloned()))
     })
     .unwrap();
-    let found = interpret::run(&recording.graph, &[x.clone()]).unwrap();
+    let found = interpret::run(&recording.graph, std::slice::from_ref(&x)).unwrap();
     assert_eq!(scalars(&found)[0].2, [7.0, 8.0]);
     assert_eq!(scalars(&found)[1].2, [4.0]);
     let mut slots = vec![Value::Tensor(x), Value::Int(1)];

@@ -6,6 +6,7 @@
 use super::path::{Code, From, Made, Output, Part, Path, Place, Seen, Step};
 use crate::defer::{Backend, Key, Looked, ViewStep, Work};
 use crate::options::Options;
+use indexmap::IndexMap;
 use kernels::Layout;
 use runtime::DeviceId;
 use runtime::door::Observe;
@@ -18,11 +19,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Parts that were compiled, by what they are.
 #[derive(Default)]
-pub(super) struct Codes(Mutex<HashMap<(DeviceId, Key), Arc<Code>>>);
+pub(super) struct Codes(Mutex<IndexMap<(DeviceId, Key), Arc<Code>>>);
 
 impl Codes {
-    pub(super) fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// In the order in which they were recorded.
+    pub(super) fn all(&self) -> Vec<Arc<Code>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 

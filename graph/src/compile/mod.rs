@@ -19,7 +19,7 @@ pub(crate) mod partition;
 mod path;
 
 use crate::defer::{Recorder, Why};
-use crate::function::Argument;
+use crate::function::{Argument, CompiledFunction};
 use crate::options::Options;
 use crate::trace::is_tracing;
 use frame::{Codes, Finished, Frame};
@@ -342,7 +342,12 @@ where
 
     /// Graphs that were recorded.
     pub fn graphs(&self) -> usize {
-        self.codes.count()
+        self.codes.all().len()
+    }
+
+    /// What was compiled of each recorded part, for each kind of inputs.
+    pub fn parts(&self) -> Vec<Vec<Arc<CompiledFunction>>> {
+        self.codes.all().iter().map(|code| code.variants()).collect()
     }
 }
 

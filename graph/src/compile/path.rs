@@ -116,6 +116,12 @@ impl Code {
         Code { graph, used, written, device, options, compiled: Mutex::default() }
     }
 
+    /// What was compiled of it, in the order in which it was.
+    pub(super) fn variants(&self) -> Vec<Arc<CompiledFunction>> {
+        let kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().map(|(_, compiled)| compiled.clone()).collect()
+    }
+
     /// The function for inputs of these types, and whether it had to be made.
     pub(super) fn compiled(&self, inputs: &[Tensor]) -> Result<(Arc<CompiledFunction>, bool)> {
         let fits = |types: &[TensorType]| {
