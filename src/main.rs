@@ -5,7 +5,7 @@ use graph::PassSelection;
 use lab::compare::{self, Request};
 use lab::modes::Mode;
 use lab::program::{self, Entry, Generated, RunRequest};
-use lab::{explain, inspect};
+use lab::{diverge, explain, inspect};
 use runtime::{Error, ErrorKind};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ enum Command {
     Graph(GraphArgs),
     /// Show what a mode's compiler makes of a program: each graph, what every pass did and why, the plan.
     Explain(ExplainArgs),
+    /// Find where modes part from torch: a program on other values and shapes, the first operation that differs, what
+    /// was frozen.
+    Diverge(DivergeArgs),
     /// List the op table: signatures, element types, gradients, costs, contracts.
     Ops(OpsArgs),
 }
@@ -45,7 +48,7 @@ enum Command {
 #[derive(Args)]
 struct ProgramArgs {
     /// The function to run.
-    #[arg(long, default_value = "forward")]
+    #[arg(long, default_value = "forward", visible_alias = "function")]
     entry: String,
     /// A safetensors file with a tensor for each parameter (host numbers are tensors of rank 0), or a reference file with
     /// cases of the program. Made up if left out.
@@ -209,6 +212,29 @@ struct ExplainArgs {
 }
 
 #[derive(Args)]
+struct DivergeArgs {
+    /// The program.
+    program: PathBuf,
+    #[command(flatten)]
+    arguments: ProgramArgs,
+    /// The modes that are held against torch, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "torch.trace,torch.script")]
+    modes: Vec<String>,
+    /// Only passes that keep every bit; results must then be the same bit for bit.
+    #[arg(long)]
+    exact: bool,
+    /// What the other inputs are drawn with.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How many sets of other values.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    tries: usize,
+    /// Print everything as JSON instead.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct OpsArgs {
     /// Only ops whose name contains this.
     #[arg(default_value = "")]
@@ -228,6 +254,7 @@ fn main() -> ExitCode {
         Some(Command::Save(args)) => run_save(args),
         Some(Command::Graph(args)) => run_graph(args),
         Some(Command::Explain(args)) => run_explain(args),
+        Some(Command::Diverge(args)) => run_diverge(args),
         Some(Command::Ops(args)) => run_ops(args),
     };
     outcome.unwrap_or_else(|error| {
@@ -400,6 +427,20 @@ fn run_explain(args: ExplainArgs) -> runtime::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_diverge(args: DivergeArgs) -> runtime::Result<ExitCode> {
+    let stop = until_interrupted();
+    let entry = args.arguments.entry(&args.program, &stop)?;
+    let arguments = args.arguments.values(&entry)?;
+    let request =
+        diverge::Request { modes: args.modes, exact: args.exact, seed: args.seed, tries: args.tries };
+    let report = diverge::run(&entry, &arguments, &request)?;
+    match args.json {
+        true => println!("{:#}", report.to_json()),
+        false => print!("{}", report.render()),
+    }
+    Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_graph(args: GraphArgs) -> runtime::Result<ExitCode> {

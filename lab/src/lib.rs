@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compare;
 pub mod digits;
+pub mod diverge;
 pub mod drivers;
 pub mod environment;
 pub mod execute;

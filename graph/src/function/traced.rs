@@ -7,7 +7,7 @@ use crate::interpret;
 use crate::ir::{Graph, InputRole};
 use crate::options::Options;
 use crate::specialize::specialize;
-use crate::trace::{Mode, Recording, Source, Spec, Warning, record};
+use crate::trace::{Mode, Recording, Source, Spec, Warning, changed, record};
 use runtime::door;
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::infer::TensorType;
@@ -22,13 +22,16 @@ pub struct TraceOptions {
     /// Whether the program runs once more on the example, recorded and plain, and must agree. Left out where the program
     /// writes state, which it would write again.
     pub check: bool,
+    /// Other inputs on which the trace must agree with the program, torch's `check_inputs`. Where it does not, the error
+    /// names what the example froze.
+    pub check_inputs: Vec<Vec<Tensor>>,
     /// Largest difference, relative to the larger of the value and 1, that the check lets pass.
     pub tolerance: f64,
 }
 
 impl Default for TraceOptions {
     fn default() -> TraceOptions {
-        TraceOptions { compile: Options::default(), check: true, tolerance: 1e-5 }
+        TraceOptions { compile: Options::default(), check: true, check_inputs: Vec::new(), tolerance: 1e-5 }
     }
 }
 
@@ -60,6 +63,12 @@ pub fn trace(
         let found = interpret::run(&recording.graph, &recording.bind(&plain)?)?;
         check_values(&expected, &found, options.tolerance)?;
     }
+    for (i, inputs) in options.check_inputs.iter().enumerate() {
+        let others = |e: Error| frozen(e, i, &recording, inputs, &program);
+        let expected = program(&inputs.iter().map(Tensor::alias).collect::<Vec<_>>())?;
+        let found = interpret::run(&recording.graph, &recording.bind(inputs)?).map_err(others)?;
+        check_values(&expected, &found, options.tolerance).map_err(others)?;
+    }
     let written = written(&recording.graph);
     Ok(TracedFunction {
         recording,
@@ -73,6 +82,26 @@ pub fn trace(
 /// Which inputs get new values.
 pub(super) fn written(graph: &Graph) -> Vec<bool> {
     (0..graph.inputs.len()).map(|i| graph.write_backs.iter().any(|(input, _)| *input == i)).collect()
+}
+
+/// An error of the trace on other inputs, with what was frozen that these inputs decide differently.
+#[cold]
+fn frozen(
+    error: Error,
+    number: usize,
+    recording: &Recording,
+    inputs: &[Tensor],
+    program: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+) -> Error {
+    let specs: Vec<Spec> = inputs.iter().map(Spec::of).collect();
+    let found = record("again", Mode::Along, &specs, program);
+    let found = found.map(|again| changed(&recording.warnings, &again.warnings)).unwrap_or_default();
+    let message = format!("the trace is wrong for the check inputs {number}: {}", error.message());
+    let error = Error::new(ErrorKind::Trace, message);
+    match found.first() {
+        Some(place) => error.hint(place.to_string()).at(place.origin),
+        None => error,
+    }
 }
 
 fn check_graphs(first: &Graph, second: &Graph) -> Result<()> {

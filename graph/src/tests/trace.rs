@@ -1,8 +1,9 @@
 //! The tracer's golden behaviours: what is recorded, frozen, captured, written back.
 
+use crate::function::{TraceOptions, trace};
 use crate::interpret;
 use crate::ir::InputRole;
-use crate::trace::{Frozen, Mode, Recording, Source, Spec, cond, record, while_loop};
+use crate::trace::{Frozen, Mode, Recording, Seen, Source, Spec, cond, record, while_loop};
 use kernels::DType;
 use runtime::door;
 use runtime::value::Arg;
@@ -270,4 +271,41 @@ fn captures_that_share_memory_are_refused_when_one_is_written() {
     .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Trace);
     assert!(error.message().contains("shares its memory"));
+}
+
+#[test]
+fn extents_that_the_host_read_are_reported_once_for_each_line() {
+    let (x, w) = (vector(&[1.0, 2.0, 3.0]), vector(&[1.0, 1.0]));
+    let recording = along(std::slice::from_ref(&x), |a| {
+        w.observe_extent(Some(0))?;
+        let mut total = a[0].sum(&[], false)?;
+        for _ in 0..2 {
+            a[0].observe_extent(Some(0))?;
+            total = total.add(a[0].shape()[0] as f64)?;
+        }
+        a[0].observe_extent(None)?;
+        Ok(vec![total])
+    })
+    .unwrap();
+    let seen: Vec<(Frozen, &Seen)> = recording.warnings.iter().map(|w| (w.frozen, &w.seen)).collect();
+    let shape = Seen::Shape([3].as_slice().into());
+    assert_eq!(seen[0], (Frozen::Extent(Some(0)), &Seen::Extent(3)));
+    assert_eq!(seen.last(), Some(&(Frozen::Extent(None), &shape)), "{seen:?}");
+    assert!(seen.len() <= 3 && recording.warnings[0].to_string().contains("dim 0"), "{seen:?}");
+}
+
+#[test]
+fn check_inputs_name_what_was_frozen() {
+    let program = |a: &[Tensor]| {
+        let total = a[0].sum(&[], false)?;
+        let positive = total.item()?.to_f64() > 0.0;
+        Ok(vec![if positive { a[0].add(1.0)? } else { a[0].neg()? }])
+    };
+    let checked = |other: &[f32]| {
+        let options = TraceOptions { check_inputs: vec![vec![vector(other)]], ..TraceOptions::default() };
+        trace("checked", &[vector(&[1.0, 2.0])], options, program)
+    };
+    assert!(checked(&[5.0, -2.0]).is_ok_and(|t| t.warnings().len() == 1));
+    let error = checked(&[-5.0, 2.0]).err().expect("the other branch gives other values").to_string();
+    assert!(error.contains("check inputs 0") && error.contains("3 when traced, -3 now"), "{error}");
 }

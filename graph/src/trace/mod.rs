@@ -14,6 +14,7 @@ mod branch;
 mod cells;
 mod check;
 mod insert;
+mod look;
 pub(crate) mod region;
 mod scatter;
 mod state;
@@ -22,6 +23,7 @@ mod tracer;
 pub use branch::{Choice, cond, cond_with, while_loop};
 pub(crate) use cells::{hosts, view_layout};
 pub use check::check;
+pub use look::{Changed, Frozen, Seen, Warning, changed};
 pub(crate) use scatter::{Emit, scatter};
 pub use tracer::{Active, Mode, Tracer, is_staging, is_tracing};
 
@@ -29,12 +31,11 @@ use crate::build::{Builder, ValueMap};
 use crate::ir::{Graph, InputRole};
 use crate::verify::verify;
 use runtime::device::DeviceId;
-use runtime::error::{Error, Origin, Result};
+use runtime::error::{Error, Result};
 use runtime::infer::TensorType;
 use runtime::shared::Shared;
 use runtime::tensor::{Storage, Tensor};
 use runtime::variable::Variable;
-use std::fmt;
 
 /// An argument of the program that is recorded.
 #[derive(Clone, Debug)]
@@ -82,36 +83,6 @@ impl Source {
             Source::Tensor(t) => Ok(t.clone()),
             Source::Variable(v) => Ok(v.current()),
         }
-    }
-}
-
-/// What a look of the host froze.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Frozen {
-    /// A value became a constant.
-    Value,
-    /// A branch was chosen for good.
-    Branch,
-}
-
-/// The host looked at a traced tensor; the graph has what it saw built in.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Warning {
-    /// What was frozen.
-    pub frozen: Frozen,
-    /// Its type.
-    pub ty: TensorType,
-    /// The line that looked.
-    pub origin: Origin,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.frozen {
-            Frozen::Value => "a value was read and is a constant of the graph from now on",
-            Frozen::Branch => "a truth was read: the branch that the example took is frozen into the graph",
-        };
-        write!(f, "{}: {what} ({})", self.origin, self.ty)
     }
 }
 

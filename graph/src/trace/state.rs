@@ -73,6 +73,13 @@ impl State {
         self.cells.len() as u32 - 1
     }
 
+    /// Whether a value is that of a captured tensor or Variable.
+    pub(super) fn is_captured(&self, value: ValueId) -> bool {
+        let graph = self.builder.graph();
+        let at = graph.params().iter().position(|&p| p == value);
+        at.is_some_and(|i| !matches!(self.inputs[i].1, Source::Argument(_)))
+    }
+
     /// Cell and parameter of each input.
     pub(super) fn captures(&self) -> Vec<(u32, ValueId)> {
         let params = self.builder.graph().params();

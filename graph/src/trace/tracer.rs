@@ -3,7 +3,7 @@
 use super::cells::{Cell, View, hosts, view_layout};
 use super::scatter::Emit;
 use super::state::State;
-use super::{Frozen, Recording, Source, Spec, Warning};
+use super::{Recording, Source, Spec, Warning};
 use crate::build::Builder;
 use crate::ir::{InputRole, NodeKind, Operand, Type, ValueId};
 use crate::stack;
@@ -336,29 +336,33 @@ impl Interpreter for Tracer {
     }
 
     fn observe(&self, tensor: &Tensor, what: Observe, origin: Origin) -> Result<Tensor> {
-        if let Observe::Extent(_) = what {
-            return Ok(tensor.clone());
-        }
         let mut state = self.state();
         let cell = self.cell(&mut state, tensor)?;
         let value = state.read(cell)?;
         let ty = tensor.tensor_type();
-        match state.examples.get(&value).cloned() {
-            Some(example) => {
-                let frozen = match what {
-                    Observe::Values | Observe::Extent(_) => Frozen::Value,
-                    Observe::Truth => Frozen::Branch,
-                };
-                state.warnings.push(Warning { frozen, ty, origin });
+        let example = state.examples.get(&value).cloned();
+        match (what, example) {
+            (Observe::Extent(_), example) => {
+                // Extents of a capture are the surroundings' own, which no call changes.
+                if let Some(example) = example.filter(|_| !state.is_captured(value)) {
+                    let warning = Warning::of(what, ty, &example, origin)?;
+                    if state.warnings.last() != Some(&warning) {
+                        state.warnings.push(warning);
+                    }
+                }
+                Ok(tensor.clone())
+            }
+            (Observe::Values | Observe::Truth, Some(example)) => {
+                state.warnings.push(Warning::of(what, ty, &example, origin)?);
                 Ok(example)
             }
-            None => {
+            (Observe::Values | Observe::Truth, None) => {
                 let (what, hint) = match what {
+                    Observe::Truth => ("the truth", "use `cond` or `while_loop`, or decide outside"),
                     Observe::Values | Observe::Extent(_) => (
                         "the values",
                         "compute with tensor operations, or return the tensor and read it outside",
                     ),
-                    Observe::Truth => ("the truth", "use `cond` or `while_loop`, or decide outside"),
                 };
                 let message = format!("{what} of {ty} are not known while the function is staged");
                 Err(Error::new(ErrorKind::Trace, message).hint(hint).at(origin))

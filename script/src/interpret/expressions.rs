@@ -138,6 +138,11 @@ impl<'p> Machine<'p, '_> {
                 tensor.at(&index).map(Value::Tensor)
             }
             ExprKind::Item { container, key } => {
+                if let Some((tensor, dim)) = extent_of(container, key) {
+                    let tensor = self.eval(tensor)?;
+                    self.at(container.span);
+                    return places::extent(tensor.tensor()?, dim);
+                }
                 let (container, key) = (self.eval(container)?, self.eval(key)?);
                 places::item(&container, &key)
             }
@@ -263,6 +268,18 @@ impl<'p> Machine<'p, '_> {
             }
         }
         Ok(Value::str(out))
+    }
+}
+
+/// The tensor and the place of `x.shape[0]`: a look at one extent, not at all of them.
+fn extent_of<'p>(container: &'p Expr, key: &Expr) -> Option<(&'p Expr, i64)> {
+    match (&container.kind, &key.kind) {
+        (ExprKind::Builtin(builtin, args), ExprKind::Constant(Constant::Int(dim)))
+            if builtin.name == "Tensor.shape" =>
+        {
+            Some((args.first()?, *dim))
+        }
+        _ => None,
     }
 }
 

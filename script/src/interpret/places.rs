@@ -127,6 +127,13 @@ pub(crate) fn item(container: &Value, key: &Value) -> Result<Value> {
     }
 }
 
+/// `tensor.shape[dim]`.
+pub(super) fn extent(tensor: &Tensor, dim: i64) -> Result<Value> {
+    let at = place(dim, tensor.rank(), "list")?;
+    tensor.observe_extent(Some(at))?;
+    Ok(tensor.shape()[at].into())
+}
+
 /// `container[key] = value` of a list or dict.
 pub(crate) fn set_item(container: &Value, key: Value, value: Value) -> Result<()> {
     match container {
