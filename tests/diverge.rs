@@ -83,6 +83,18 @@ fn what_a_trace_freezes_is_named_with_its_line() {
     }
 }
 
+/// The parts of a split are recorded as slices, and nothing in the text looks at an extent.
+#[test]
+fn what_no_look_explains_is_said_to_be_so() {
+    let (shown, status) = text("split", "    return x.chunk(2)[0]\n", &[]);
+    assert_eq!(status, Some(1), "{shown}");
+    for part in
+        ["split.py:5:12: `", "looked at nothing that is other: a call was recorded for the first shapes"]
+    {
+        assert!(shown.contains(part), "no '{part}' in\n{shown}");
+    }
+}
+
 #[test]
 fn a_program_that_a_trace_holds_for_all_inputs_agrees_bit_for_bit() {
     let modes = "torch.trace,torch.script,torch.compile,lazy,tf,tf.function,static";

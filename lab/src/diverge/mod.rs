@@ -74,6 +74,8 @@ pub struct Cause {
     pub pass: Option<&'static str>,
     /// What was frozen, in the order of the program; the first is the cause of those that follow from it.
     pub frozen: Vec<Changed>,
+    /// Whether a trace differs though the host saw the same at every place that it looked at.
+    pub unexplained: bool,
     /// The inputs, and how their results differ.
     pub inputs: Vec<(Variant, String)>,
 }
@@ -195,7 +197,7 @@ fn differs(prepared: &Prepared, want: &Result<Vec<Tensor>>, got: &Result<Vec<Ten
 fn locate(mode: &'static Mode, entry: &Entry, first: &Generated, tensors: &[Tensor]) -> Result<Cause> {
     let copies = || tensors.iter().map(Tensor::copy).collect::<Result<Vec<_>>>();
     let program = || entry.bound(first.templates.clone());
-    let none = Cause { first: None, pass: None, frozen: Vec::new(), inputs: Vec::new() };
+    let none = Cause { first: None, pass: None, frozen: Vec::new(), unexplained: false, inputs: Vec::new() };
     let seeded = |function: &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>| -> Result<Events> {
         runtime::random::manual_seed(0)?;
         Ok(watch(function, &copies()?))
@@ -208,10 +210,11 @@ fn locate(mode: &'static Mode, entry: &Entry, first: &Generated, tensors: &[Tens
             runtime::random::manual_seed(0)?;
             let other = watched.run(&copies()?);
             // A program that fails on these inputs leaves no looks to compare.
-            let now = looks(program(), tensors).unwrap_or_default();
-            let frozen = changed(&watched.recording.warnings, &now);
-            let frozen = if now.is_empty() { Vec::new() } else { frozen };
-            Ok(Cause { first: first::first(&eager, &other), frozen, ..none })
+            let now = looks(program(), tensors);
+            let frozen = now.as_ref().map(|now| changed(&watched.recording.warnings, now));
+            let frozen = frozen.unwrap_or_default();
+            let unexplained = now.is_ok() && frozen.is_empty();
+            Ok(Cause { first: first::first(&eager, &other), frozen, unexplained, ..none })
         }
         Staging::Script => {
             let eager = seeded(&program())?;

@@ -85,6 +85,11 @@ impl Report {
             }
             (None, None) => out.push_str("  where they part is not known\n"),
         }
+        if cause.unexplained && cause.first.is_some() {
+            out.push_str(
+                "  the program looked at nothing that is other: a call was recorded for the first shapes\n",
+            );
+        }
         for (i, changed) in cause.frozen.iter().enumerate() {
             let _ = writeln!(out, "  {} {}", if i == 0 { "because of" } else { "and" }, self.words(changed));
             self.line(changed.origin, out);
@@ -182,6 +187,7 @@ impl Report {
                 "inputs": inputs.collect::<Vec<_>>(),
                 "first_operation": first,
                 "pass": cause.pass,
+                "unexplained": cause.unexplained,
                 "frozen": frozen.collect::<Vec<_>>(),
             })
         };
