@@ -260,6 +260,8 @@ pub enum Returns {
     Tensor,
     /// A tuple of these.
     Tuple,
+    /// A tuple of so many, `None` in place of the last ones that the call leaves out.
+    TupleOf(usize),
     /// A list of tensors.
     List,
     /// A host bool of a tensor of one element (`torch.equal`, `torch.is_floating_point`).

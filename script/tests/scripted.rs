@@ -288,7 +288,7 @@ fn a_limit_of_steps_and_a_stop_end_compiled_loops() {
     let text = "
 def forward(x: Tensor) -> Tensor:
     while bool(x < 1):
-        x = x * 1 + 0
+        x = -(x * x)
     return x
 ";
     let scripted = scripted(text);

@@ -201,11 +201,63 @@ fn replace(a: &[Value]) -> Result<Value> {
     })
 }
 
+/// A letter at the beginning of a word: of several in capitals only the first is one (`ß` becomes `Ss`).
+fn title(c: char) -> impl Iterator<Item = char> {
+    let mut all = c.to_uppercase();
+    all.next().into_iter().chain(all.flat_map(char::to_lowercase))
+}
+
+fn swapped(s: &str) -> String {
+    let mut out = String::with_capacity(s.len());
+    for c in s.chars() {
+        match c.is_lowercase() {
+            true => out.extend(c.to_uppercase()),
+            false => out.extend(c.to_lowercase()),
+        }
+    }
+    out
+}
+
+/// Before a separator, the separator, after it; all of it on one side where there is none.
+fn partition(a: &[Value], last: bool) -> Result<Value> {
+    let (s, separator) = (a[0].text()?, a[1].text()?);
+    if separator.is_empty() {
+        return Err(Error::value("ValueError: empty separator"));
+    }
+    let found = if last { s.rsplit_once(separator) } else { s.split_once(separator) };
+    let parts = match (found, last) {
+        (Some((before, after)), _) => [before, separator, after],
+        (None, false) => [s, "", ""],
+        (None, true) => ["", "", s],
+    };
+    Ok(Value::tuple(parts.map(Value::str)))
+}
+
+/// Tabs as spaces up to the next column that `tabsize` divides.
+fn expanded(a: &[Value]) -> Result<Value> {
+    let (s, size) = (a[0].text()?, width(&a[1])?);
+    let (mut out, mut column) = (String::with_capacity(s.len()), 0);
+    for c in s.chars() {
+        match c {
+            '\t' => {
+                let spaces = if size == 0 { 0 } else { size - column % size };
+                out.extend(std::iter::repeat_n(' ', spaces));
+                column += spaces;
+            }
+            _ => {
+                out.push(c);
+                column = if matches!(c, '\n' | '\r') { 0 } else { column + 1 };
+            }
+        }
+    }
+    text(out)
+}
+
 fn capitalized(s: &str) -> String {
     let mut chars = s.chars();
     match chars.next() {
         None => String::new(),
-        Some(first) => first.to_uppercase().chain(chars.flat_map(char::to_lowercase)).collect(),
+        Some(first) => title(first).chain(chars.flat_map(char::to_lowercase)).collect(),
     }
 }
 
@@ -215,7 +267,7 @@ fn titled(s: &str) -> String {
     for c in s.chars() {
         match within {
             true => out.extend(c.to_lowercase()),
-            false => out.extend(c.to_uppercase()),
+            false => out.extend(title(c)),
         }
         within = c.is_alphabetic();
     }
@@ -381,6 +433,10 @@ pub(super) const BUILTINS: &[Builtin] = &[
     line("str.upper", "(self: str) -> str", |a, _| mapped(a, str::to_uppercase)),
     line("str.lower", "(self: str) -> str", |a, _| mapped(a, str::to_lowercase)),
     line("str.capitalize", "(self: str) -> str", |a, _| mapped(a, capitalized)),
+    line("str.swapcase", "(self: str) -> str", |a, _| mapped(a, swapped)),
+    line("str.partition", "(self: str, sep: str) -> Tuple[str, str, str]", |a, _| partition(a, false)),
+    line("str.rpartition", "(self: str, sep: str) -> Tuple[str, str, str]", |a, _| partition(a, true)),
+    line("str.expandtabs", "(self: str, tabsize: int = 8) -> str", |a, _| expanded(a)),
     line("str.title", "(self: str) -> str", |a, _| mapped(a, titled)),
     line("str.isdigit", "(self: str) -> bool", |a, _| every(a, |c| c.is_ascii_digit())),
     line("str.isalpha", "(self: str) -> bool", |a, _| every(a, char::is_alphabetic)),

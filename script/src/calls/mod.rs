@@ -19,7 +19,7 @@ mod windows;
 
 use aliases::ALIASES;
 use operations::OPS;
-use runtime::error::{Error, Result};
+use runtime::error::{Error, ErrorKind, Result};
 use runtime::table::{Effect, OpDef};
 use runtime::{Arg, DType, DeviceId, Host, Origin, Scalar, Tensor, door, table};
 use smallvec::SmallVec;
@@ -74,6 +74,13 @@ pub enum Value {
     Ellipsis,
 }
 
+impl Value {
+    /// Whether it is a number that is known only when a graph that is being staged runs.
+    fn is_unknown(&self) -> bool {
+        matches!(self, Value::Tensor(t) if t.traced().is_some() && graph::trace::is_staging())
+    }
+}
+
 /// A call's arguments by the names of torch's parameters.
 pub struct Call<'a> {
     parameters: &'a [Parameter],
@@ -120,6 +127,11 @@ impl<'a> Call<'a> {
             None => Ok(Arg::None),
             Some(Value::Tensor(t)) => Ok(Arg::Tensor(t)),
             Some(Value::Host(h)) => Ok(h.as_arg()),
+            Some(Value::List(list)) if list.iter().any(|v| v.is_unknown()) => {
+                Err(Error::new(ErrorKind::Trace, format!("{name} is known when the graph runs, not while it is recorded"))
+                    .hint("an extent would depend on a tensor's value: a graph's shapes are settled while it is recorded; \
+                           give the number from outside, or mask what is too much"))
+            }
             Some(other) => Err(Error::value(format!("{name} cannot be {other:?}"))),
         }
     }
@@ -294,6 +306,34 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     let ops = OPS.iter().chain(special::OPS).map(|(name, ..)| *name);
     let functions = FAMILIES.iter().flat_map(|f| f.iter()).map(|(name, ..)| *name);
     ALIASES.iter().map(|(name, _)| *name).chain(ops).chain(functions)
+}
+
+/// Functions whose last parameter says whether they write to their argument.
+const INPLACE: &[&str] = &[
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "silu",
+    "mish",
+    "hardswish",
+    "hardsigmoid",
+    "hardtanh",
+    "threshold",
+    "rrelu",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+];
+
+/// Whether a call takes `inplace`, as its last argument or by name.
+pub(crate) fn takes_inplace(call: &str) -> bool {
+    call.strip_prefix("torch.nn.functional.").is_some_and(|name| INPLACE.contains(&name))
 }
 
 /// Whether the call is known.

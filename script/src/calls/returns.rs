@@ -77,8 +77,10 @@ const TUPLES: &[(&str, When, &[&str])] = &[
     ("torch.nn.functional.adaptive_max_pool3d", When::True("return_indices"), &["_0", "_1"]),
     ("torch.nn.functional.fractional_max_pool2d", When::True("return_indices"), &["_0", "_1"]),
     ("torch.nn.functional.fractional_max_pool3d", When::True("return_indices"), &["_0", "_1"]),
-    ("torch.nn.functional.multi_head_attention_forward", When::Always, &["_0", "_1"]),
 ];
+
+/// Calls that return a tensor and another one or `None`.
+const MAYBE: &[&str] = &["torch.nn.functional.multi_head_attention_forward"];
 
 /// Calls that return lists of tensors.
 const LISTS: &[(&str, When)] = &[
@@ -128,6 +130,10 @@ pub fn returns(call: &str, known: &dyn Fn(&str) -> Known) -> (Returns, Type) {
     if let Some((.., names)) = TUPLES.iter().find(|(name, when, _)| *name == call && applies(*when, known)) {
         return tuple(names);
     }
+    if MAYBE.contains(&call) {
+        let parts = vec![Type::Tensor, Type::optional(Type::Tensor)];
+        return (Returns::TupleOf(parts.len()), Type::tuple(parts));
+    }
     if matches!(call, "torch.unique" | "torch.unique_consecutive") {
         let more = ["return_inverse", "return_counts"].iter().filter(|p| known(p) == Known::True).count();
         if more > 0 {
@@ -149,5 +155,5 @@ pub fn returns(call: &str, known: &dyn Fn(&str) -> Known) -> (Returns, Type) {
 /// Every name that has a line here.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let tuples = TUPLES.iter().map(|(name, ..)| *name);
-    tuples.chain(LISTS.iter().map(|(name, _)| *name)).chain(BOOLS.iter().copied())
+    tuples.chain(LISTS.iter().map(|(name, _)| *name)).chain(BOOLS.iter().chain(MAYBE).copied())
 }

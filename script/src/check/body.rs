@@ -81,7 +81,8 @@ impl<'c, 'm> Body<'c, 'm> {
             let default = default.map(|e| Body::new(body.c, None, None).expr_as(e, ty, "this default"));
             parameters.push(Parameter { name: name.clone(), ty: ty.clone(), default });
         }
-        let no_grad = syntax.decorators.iter().any(|d| body.c.path(d).as_deref() == Some("torch.no_grad"));
+        let no_grad =
+            syntax.decorators.iter().any(|d| body.c.decorator(d).as_deref() == Some("torch.no_grad"));
         let statements = body.block(&syntax.body);
         if body.state.reached {
             body.returns_nothing(syntax);

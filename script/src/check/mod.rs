@@ -166,17 +166,27 @@ impl<'m> Checker<'m> {
         FunctionId(self.functions.len() as u32 - 1)
     }
 
+    /// The name of a decorator; `@torch.no_grad()` is `@torch.no_grad`.
+    pub(super) fn decorator(&self, decorator: &syntax::Expr) -> Option<String> {
+        match &decorator.kind {
+            syntax::ExprKind::Call { callee, args, kwargs } if args.is_empty() && kwargs.is_empty() => {
+                self.path(callee).filter(|path| path == "torch.no_grad")
+            }
+            _ => self.path(decorator),
+        }
+    }
+
     /// The types of a function's parameters and what it says to return.
     fn declare_types(&mut self, id: usize) {
         let (syntax, class) = (self.functions[id].syntax, self.functions[id].class);
         for decorator in &syntax.decorators {
-            let known = self.path(decorator);
+            let known = self.decorator(decorator);
             let fine = ["torch.jit.script", "torch.jit.export", "torch.no_grad", "torch.jit.script_method"];
             if !known.as_deref().is_some_and(|p| fine.contains(&p)) {
                 let d =
                     Diagnostic::new(Kind::Unsupported, decorator.span, "a decorator that changes a function");
                 self.report(d.hint(
-                    "only '@torch.jit.script', '@torch.jit.export' and '@torch.no_grad' may stand here",
+                    "only '@torch.jit.script', '@torch.jit.export' and '@torch.no_grad()' may stand here",
                 ));
             }
         }

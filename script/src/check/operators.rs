@@ -8,6 +8,25 @@ use crate::syntax::{self, BinaryOp, CompareOp, Span, UnaryOp};
 use crate::tree::{Arithmetic, Constant, Conversion, Expr, ExprKind};
 use crate::types::Type;
 
+/// Whether computing a value does nothing but give it.
+fn still(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Constant(_) | ExprKind::Load(_) | ExprKind::Global(_) => true,
+        ExprKind::Field { object, .. } => still(object),
+        _ => false,
+    }
+}
+
+/// Whether a value has a type that is known and without `None`.
+fn never_none(e: &Expr) -> bool {
+    !matches!(e.ty, Type::Optional(_) | Type::None | Type::Unknown | Type::Never)
+}
+
+/// Whether a link of a chain of comparisons is `is None` or `is not None`.
+fn asks_none(link: &(CompareOp, syntax::Expr)) -> bool {
+    matches!(link.0, CompareOp::Is | CompareOp::IsNot) && link.1.kind == syntax::ExprKind::None
+}
+
 /// torch's function of an operator.
 pub(crate) fn function(op: BinaryOp) -> &'static str {
     match op {
@@ -63,7 +82,8 @@ impl Body<'_, '_> {
                 let ty = value.ty.clone();
                 made(ExprKind::Negate(Box::new(value)), ty, span)
             }
-            (UnaryOp::Neg | UnaryOp::Pos, Type::Bool, _) => {
+            (UnaryOp::Pos, Type::Bool, _) => self.number(value),
+            (UnaryOp::Neg, Type::Bool, _) => {
                 let value = self.number(value);
                 made(ExprKind::Negate(Box::new(value)), Type::Int, span)
             }
@@ -198,6 +218,12 @@ impl Body<'_, '_> {
             };
             // What is compared twice is computed once.
             let (right, next) = match i + 1 < rest.len() {
+                // `... is None` of what cannot be is known without it.
+                true if never_none(&right) && asks_none(&rest[i + 1]) || right.ty == Type::None => {
+                    let next = literal(Constant::None, right.span);
+                    let ty = right.ty.clone();
+                    (right, Some(Expr { ty, ..next }))
+                }
                 true => {
                     let (ty, at) = (right.ty.clone(), right.span);
                     let slot = self.temporary(ty.clone());
@@ -235,10 +261,13 @@ impl Body<'_, '_> {
                 let none = matches!(l, Type::None) || matches!(r, Type::None);
                 let maybe = matches!(l, Type::Optional(_) | Type::None)
                     && matches!(r, Type::Optional(_) | Type::None);
-                if none && !maybe {
+                // What is known beforehand is not computed, unless computing it does something: a call may, and a
+                // middle of a chain is kept for what comes after it.
+                let settled = still(&left) && still(&right);
+                if none && !maybe && settled {
                     return literal(Constant::Bool(op == CompareOp::IsNot), span);
                 }
-                if l == Type::None && r == Type::None {
+                if l == Type::None && r == Type::None && settled {
                     return literal(Constant::Bool(op == CompareOp::Is), span);
                 }
                 let shared = matches!(l, Type::Tensor | Type::Object(..) | Type::List(_) | Type::Dict(_));

@@ -388,7 +388,14 @@ impl Body<'_, '_> {
             }
         };
         let place = self.target(target, &after, None);
-        out.push(Stmt { kind: StmtKind::Augmented { target: place, op, value }, span });
+        let kind = match (&place, &now.kind) {
+            // A type that changes makes a new variable of the name, as `n = n + 0.5` does.
+            (Target::Slot(new), ExprKind::Load(old)) if new != old => {
+                StmtKind::Assign { target: place, value: self.binary(op, now, value, span) }
+            }
+            _ => StmtKind::Augmented { target: place, op, value },
+        };
+        out.push(Stmt { kind, span });
     }
 
     fn delete(&mut self, target: &syntax::Expr, span: Span, out: &mut Vec<Stmt>) {

@@ -7,8 +7,8 @@ use crate::builtins;
 use crate::calls::returns::{Known, returns};
 use crate::calls::{self, Resolved};
 use crate::diagnostics::{Diagnostic, Kind};
-use crate::syntax::{ExprKind as E, Name, Span};
-use crate::tree::{Constant, Expr, ExprKind};
+use crate::syntax::{self, ExprKind as E, Name, Span};
+use crate::tree::{Constant, Expr, ExprKind, Returns};
 use crate::types::Type;
 
 /// Keyword arguments that ask for what every tensor here has anyway.
@@ -44,12 +44,21 @@ impl Body<'_, '_> {
 
     pub(super) fn call_torch(&mut self, call: Resolved, object: Option<Expr>, a: Arguments) -> Expr {
         let mut given: Vec<Expr> = object.into_iter().collect();
-        for e in a.args {
-            given.push(self.expr(e));
+        let writable = calls::takes_inplace(&call.name);
+        let mut in_place = false;
+        for (i, e) in a.args.iter().enumerate() {
+            match writable && i == call.parameters.len() {
+                true => in_place = self.in_place(e),
+                false => given.push(self.expr(e)),
+            }
         }
         let mut named = Vec::new();
         let mut requires = false;
         for (keyword, e) in a.kwargs {
+            if writable && &*keyword.text == "inplace" {
+                in_place = self.in_place(e);
+                continue;
+            }
             let known = call.places(0, std::iter::once(&*keyword.text)).is_ok();
             if &*keyword.text == "requires_grad" && !known {
                 requires = e.kind == E::Bool(true);
@@ -102,8 +111,21 @@ impl Body<'_, '_> {
             self.c.error(Kind::Call, a.span, what);
             return wrong(a.span);
         }
-        let e = self.torch_made(call, args, a.span);
+        let mut e = self.torch_made(call, args, a.span);
+        if in_place && let ExprKind::Torch { returns, .. } = &mut e.kind {
+            *returns = Returns::Nothing;
+        }
         if requires { self.requiring(e, a.span) } else { e }
+    }
+
+    /// Whether a call writes to its argument, which decides what a graph is.
+    fn in_place(&mut self, e: &syntax::Expr) -> bool {
+        if let E::Bool(on) = e.kind {
+            return on;
+        }
+        let d = Diagnostic::new(Kind::Unsupported, e.span, "'inplace' that is not 'True' or 'False'");
+        self.c.report(d.hint("whether a call writes must be known before the program runs"));
+        false
     }
 
     fn wrong_arguments(

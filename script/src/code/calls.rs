@@ -76,7 +76,7 @@ impl<'p> Printer<'p> {
         self.path(&call.name);
         self.write("(");
         self.torch_args(call, args, 0);
-        self.write(")");
+        self.write(if *returns == Returns::Nothing { ", inplace=True)" } else { ")" });
     }
 
     /// `torch.exp`, `math.sqrt`: a path by way of what it is imported as.

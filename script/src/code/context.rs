@@ -121,6 +121,7 @@ pub(super) fn parts_hint(hint: Option<&Type>, count: usize) -> Option<&[Type]> {
 pub(super) fn reproduces(e: &Expr, context: Context) -> bool {
     let hint = context.hint();
     match &e.kind {
+        ExprKind::Convert(Conversion::BoolToInt, _) => true,
         ExprKind::Convert(..) => of_bools(e).is_some() || matches!(context, Context::Test),
         ExprKind::Constant(c) => {
             let own = match c {

@@ -193,6 +193,12 @@ impl<'p> Printer<'p> {
                 p.expr(inverted, Context::Free, level::UNARY);
             });
         }
+        if let ExprKind::Convert(Conversion::BoolToInt, inner) = &e.kind {
+            return self.binding(level::UNARY, least, |p| {
+                p.write("+");
+                p.expr(inner, Context::Free, level::UNARY);
+            });
+        }
         if let Some(Operation { op, left, right }) = operation(e) {
             let own = of_operator(op);
             let first = match hint {

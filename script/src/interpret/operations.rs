@@ -269,7 +269,7 @@ fn bound(op: &'static OpDef, call: &Resolved, given: &[Arg], returns: &Returns) 
             door::mutate(op, given, Origin::caller())?;
             Ok(Value::Tensor((*target).clone()))
         }
-        Returns::Tuple | Returns::List | Returns::Bool => {
+        Returns::Tuple | Returns::TupleOf(_) | Returns::List | Returns::Bool => {
             returned(door::bind(op, given, Origin::caller())?.into_iter(), returns)
         }
     }
@@ -326,6 +326,10 @@ fn returned(mut outputs: impl Iterator<Item = Tensor>, returns: &Returns) -> Res
     Ok(match returns {
         Returns::Tensor => Value::Tensor(first(&mut outputs)?),
         Returns::Tuple => Value::Tuple(outputs.map(Value::Tensor).collect()),
+        Returns::TupleOf(count) => {
+            let given = outputs.map(Value::Tensor).chain(std::iter::repeat(Value::None));
+            Value::Tuple(given.take(*count).collect())
+        }
         Returns::List => Value::list(outputs.map(Value::Tensor)),
         Returns::Bool => match first(&mut outputs)? {
             t if t.traced().is_some() && graph::trace::is_staging() => autograph::item(&t)?,

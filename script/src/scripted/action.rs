@@ -171,7 +171,7 @@ impl Action {
                 Returns::Bool => HostEffect::Reads,
                 // A list can be changed, so that two of them are two.
                 Returns::List => HostEffect::Reads,
-                Returns::Tensor | Returns::Tuple | Returns::Nothing => looks,
+                Returns::Tensor | Returns::Tuple | Returns::TupleOf(_) | Returns::Nothing => looks,
             },
             Action::Index(_) => looks,
             Action::Builtin(builtin) => builtin.effect(),

@@ -198,7 +198,7 @@ impl Carver<'_> {
         match action {
             Action::Torch { call, returns, .. } => {
                 let hidden = action.writes() || call.draws() || self.writes && call.views();
-                !hidden && *returns != Returns::Bool
+                !hidden && !matches!(returns, Returns::Bool | Returns::TupleOf(_))
             }
             Action::Index(parts) => !self.writes && !parts.contains(&Part::List),
             // A list that nobody but torch's calls see.

@@ -7,7 +7,7 @@ use runtime::error::{Error, Result};
 struct Spec {
     fill: char,
     align: Option<char>,
-    sign: char,
+    sign: Option<char>,
     alternate: bool,
     zero: bool,
     width: usize,
@@ -49,7 +49,7 @@ impl Spec {
             rest = chars.as_str();
         }
         align = align.or_else(|| take(&mut rest, &is_align));
-        let sign = take(&mut rest, &|c| matches!(c, '+' | '-' | ' ')).unwrap_or('-');
+        let sign = take(&mut rest, &|c| matches!(c, '+' | '-' | ' '));
         let alternate = take(&mut rest, &|c| c == '#').is_some();
         let zero = take(&mut rest, &|c| c == '0').is_some();
         let width = number(&mut rest)?.unwrap_or(0);
@@ -85,8 +85,8 @@ impl Spec {
     fn sign_of(&self, negative: bool) -> &'static str {
         match (negative, self.sign) {
             (true, _) => "-",
-            (false, '+') => "+",
-            (false, ' ') => " ",
+            (false, Some('+')) => "+",
+            (false, Some(' ')) => " ",
             (false, _) => "",
         }
     }
@@ -189,6 +189,15 @@ impl Spec {
         }
         if self.align == Some('=') && !self.zero {
             return Err(Error::value("ValueError: '=' alignment not allowed in string format specifier"));
+        }
+        let refused = match (self.sign, self.alternate, self.grouping) {
+            (Some(_), ..) => "ValueError: Sign not allowed in string format specifier",
+            (_, true, _) => "ValueError: Alternate form (#) not allowed in string format specifier",
+            (.., Some(_)) => "ValueError: Cannot group digits of a string",
+            _ => "",
+        };
+        if !refused.is_empty() {
+            return Err(Error::value(refused));
         }
         let cut: String = match self.precision {
             Some(n) => text.chars().take(n).collect(),
