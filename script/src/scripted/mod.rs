@@ -85,6 +85,7 @@ impl Scripted {
             values.push(self.program.default(host, self.function, i)?);
         }
         let _kept = origin::keep();
+        let _limited = host.memory_limit.map(runtime::alloc::limit);
         let loaded = self.program.loaded(host)?;
         host.tick()?;
         let _watched = interrupt::watch(host.stop.clone());

@@ -1,4 +1,4 @@
-//! Programs whose words are exchanged, so that many still parse and some still check.
+//! Programs whose words, lines or bytes are exchanged, so that many still parse and some still check.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use crate::random::Random;
@@ -82,4 +82,29 @@ pub fn mutate(text: &str, others: &[&str], random: &mut Random) -> String {
     let drop = random.below(whole.lines().count() * 4);
     lines.extend(whole.lines().enumerate().filter(|(i, _)| *i != drop).map(|(_, l)| l));
     lines.join("\n") + "\n"
+}
+
+/// A text whose words are exchanged, or two of its lines, or some of its bytes.
+pub fn damage(text: &str, others: &[&str], random: &mut Random) -> String {
+    match random.below(8) {
+        0 => {
+            let mut lines: Vec<&str> = text.lines().collect();
+            let (a, b) = (random.below(lines.len()), random.below(lines.len()));
+            lines.swap(a, b);
+            lines.join("\n") + "\n"
+        }
+        1 => {
+            let mut bytes = text.as_bytes().to_vec();
+            for _ in 0..1 + random.below(3) {
+                let (a, b) = (random.below(bytes.len()), random.below(bytes.len()));
+                match random.below(3) {
+                    0 => bytes.swap(a, b),
+                    1 => bytes[a] = random.below(256) as u8,
+                    _ => bytes[a] = bytes[b],
+                }
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        _ => mutate(text, others, random),
+    }
 }
