@@ -214,6 +214,27 @@ fn gradients(f: &dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>, inputs: &[Tensor]) ->
     found
 }
 
+/// A detached tensor has the memory of what it was made of, inside and among the results.
+#[test]
+fn gradients_end_where_a_tensor_was_detached() {
+    let program = |x: &[Tensor]| -> Result<Vec<Tensor>> {
+        let still = x[0].detach()?;
+        let y = x[0].mul(&still)?.add(&still.select(0, 1)?)?;
+        let gone = y.detach()?;
+        Ok(vec![y.mul(&gone)?, y, gone, still])
+    };
+    let compiled = compile("f", exact(), |args| program(&[tensor(args, 0)?]));
+    let call = |x: &[Tensor]| compiled.call(&[(&x[0]).into()]);
+    let inputs = [vector(&[2.0, 3.0])];
+    let expected = gradients(&program, &inputs);
+    for _ in 0..3 {
+        assert_eq!(gradients(&call, &inputs), expected);
+        let leaf = inputs[0].alias().requires_grad_(true).unwrap();
+        let graded: Vec<bool> = call(&[leaf]).unwrap().iter().map(Tensor::requires_grad).collect();
+        assert_eq!(graded, [true, true, false, false]);
+    }
+}
+
 #[test]
 fn gradients_pass_parts_looks_views_and_writes() {
     let program = |x: &[Tensor]| -> Result<Vec<Tensor>> {

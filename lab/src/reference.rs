@@ -169,6 +169,11 @@ impl File {
         Ok(File { cases, tensors, programs: HashMap::new(), program: None })
     }
 
+    /// Whether its cases are of programs' text.
+    pub fn of_programs(&self) -> bool {
+        self.cases.iter().any(|case| case.program.is_some())
+    }
+
     /// Gives the cases their programs: `path` is a program, or the folder in which the named ones lie.
     pub fn with_programs(mut self, path: &Path) -> Result<File> {
         if !path.is_dir() {

@@ -11,6 +11,7 @@ use kernels::Layout;
 use runtime::DeviceId;
 use runtime::door::Observe;
 use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::ops;
 use runtime::shared::Shared;
 use runtime::tensor::{Storage, Tensor};
 use runtime::variable::Variable;
@@ -107,22 +108,33 @@ impl Frame {
         self.state().assigned.iter().filter_map(|v| address(v).ok()).collect()
     }
 
-    /// Ends the run. An output is a place that is known, or a tensor in memory.
-    pub(super) fn finish(&self, outputs: Vec<std::result::Result<Place, Tensor>>) -> Result<Finished> {
+    /// Ends the run. An output is a place that is known, or a tensor in memory; with an origin it is detached from it.
+    pub(super) fn finish(
+        &self,
+        outputs: Vec<(std::result::Result<Place, Tensor>, Option<Origin>)>,
+    ) -> Result<Finished> {
         let mut state = self.state();
         let outputs = outputs
             .into_iter()
-            .map(|output| match output {
-                Ok(place) => Ok(Output::At(place)),
-                Err(tensor) => match state.place(&tensor)? {
-                    // Nobody but the recording holds it: the host made it.
-                    Place { from: From::Captured(t), views }
-                        if views.is_empty() && tensor.storage()?.handles() == 1 =>
-                    {
-                        Ok(Output::Fresh(t))
-                    }
-                    place => Ok(Output::At(place)),
-                },
+            .map(|(output, detached)| {
+                let mut place = match output {
+                    Ok(place) => place,
+                    Err(tensor) => match state.place(&tensor)? {
+                        // Nobody but the recording holds it: the host made it.
+                        Place { from: From::Captured(t), views }
+                            if views.is_empty() && tensor.storage()?.handles() == 1 =>
+                        {
+                            return Ok(Output::Fresh(t));
+                        }
+                        place => place,
+                    },
+                };
+                place.views.extend(detached.map(|origin| ViewStep {
+                    op: &ops::DETACH,
+                    rest: Vec::new(),
+                    origin,
+                }));
+                Ok(Output::At(place))
             })
             .collect::<Result<Vec<_>>>()?;
         let mut variables = Vec::new();

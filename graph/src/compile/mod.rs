@@ -18,7 +18,7 @@ mod guards;
 pub(crate) mod partition;
 mod path;
 
-use crate::defer::{Recorder, Why};
+use crate::defer::{Recorder, Why, is_tracked};
 use crate::function::{Argument, CompiledFunction};
 use crate::options::Options;
 use crate::trace::is_tracing;
@@ -293,12 +293,18 @@ where
             results?
         };
         // What the inside recorded for gradients goes with the tensors that it hangs on.
-        let bare: Vec<Tensor> = results.iter().map(Tensor::alias).collect();
+        let outputs: Vec<(Tensor, bool)> = results.iter().map(|t| (t.alias(), is_tracked(t))).collect();
         drop(results);
         recorder.flush(Why::Barrier, origin)?;
-        let outputs = bare.into_iter().map(|t| match recorder.argument_of(&t) {
-            Some((argument, views)) => Ok(Place { from: From::Argument(argument), views }),
-            None => Err(t),
+        // Memory tells where a tensor comes from, but not that it was detached on the way.
+        let graded = tensors.iter().any(is_tracked);
+        let outputs = outputs.into_iter().map(|(t, has_grad)| {
+            let detached = graded && !has_grad && t.dtype().is_float();
+            let place = match recorder.argument_of(&t) {
+                Some((argument, views)) => Ok(Place { from: From::Argument(argument), views }),
+                None => Err(t),
+            };
+            (place, detached.then_some(origin))
         });
         frame.finish(outputs.collect())
     }

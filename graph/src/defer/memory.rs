@@ -8,11 +8,12 @@ use crate::trace::{Emit, scatter};
 use kernels::{DType, Layout};
 use runtime::DeviceId;
 use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::ops;
 use runtime::pending::Pending;
 use runtime::run;
 use runtime::shared::{Shared, Weak};
 use runtime::table::OpDef;
-use runtime::tensor::{Payload, Tensor};
+use runtime::tensor::{Payload, Tensor, flags};
 use runtime::value::{Arg, Host};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -64,6 +65,9 @@ struct View {
     value: ValueId,
     /// The cell's writes when the value was taken.
     seen: u32,
+    /// Whether gradients end on the way to it. A detached tensor has the memory and the layout of what it was made of; that
+    /// it requires no gradient is what tells them apart.
+    detached: bool,
 }
 
 /// Where a tensor is found: a cell, and the view of it.
@@ -101,7 +105,7 @@ impl State {
     /// Where a tensor is.
     pub(super) fn find(&self, tensor: &Tensor) -> Found {
         if let Some(pending) = tensor.pending() {
-            return match self.promised(pending, tensor.layout()) {
+            return match self.promised(pending, tensor.layout(), !is_tracked(tensor)) {
                 Some(place) => Found::At(place),
                 None => Found::Clash,
             };
@@ -110,7 +114,7 @@ impl State {
         let Some(cells) = self.storages.get(&storage.address()) else { return Found::New };
         for &at in cells {
             if self.cells[at].dtype == tensor.dtype()
-                && let Some(place) = self.layout(at, tensor.layout())
+                && let Some(place) = self.layout(at, tensor.layout(), !is_tracked(tensor))
             {
                 return Found::At(place);
             }
@@ -118,21 +122,24 @@ impl State {
         if cells.iter().any(|&at| self.cells[at].written()) { Found::Clash } else { Found::New }
     }
 
-    fn promised(&self, pending: &Shared<Pending>, layout: &Layout) -> Option<Place> {
+    fn promised(&self, pending: &Shared<Pending>, layout: &Layout, detached: bool) -> Option<Place> {
         let at = match pending.number().checked_sub(FIRST_ARGUMENT) {
             Some(argument) => argument,
             None => pending.number().checked_sub(self.base)?,
         };
         let at = usize::try_from(at).ok().filter(|&at| at < self.cells.len())?;
-        self.layout(at, layout)
+        self.layout(at, layout, detached)
     }
 
-    fn layout(&self, at: usize, layout: &Layout) -> Option<Place> {
+    /// What has this layout over a cell; where both are there, the detached one or the other.
+    fn layout(&self, at: usize, layout: &Layout, detached: bool) -> Option<Place> {
         let cell = &self.cells[at];
-        if cell.layout == *layout {
-            return Some((at, None));
-        }
-        cell.views.iter().position(|v| v.layout == *layout).map(|view| (at, Some(view)))
+        let view = |detached: bool| {
+            let found = cell.views.iter().position(|v| v.layout == *layout && v.detached == detached);
+            found.map(|view| (at, Some(view)))
+        };
+        let attached = || (cell.layout == *layout).then_some((at, None)).or_else(|| view(false));
+        if detached { view(true).or_else(attached) } else { attached().or_else(|| view(true)) }
     }
 
     /// The place of a tensor; one that was not met yet becomes an input.
@@ -212,10 +219,12 @@ impl State {
 
     /// Notes that `value`, made by a view op of what is at a place, has this layout over the same memory.
     pub(super) fn view(&mut self, (at, parent): Place, layout: &Layout, step: ViewStep, value: ValueId) {
-        if self.layout(at, layout).is_none() {
-            let cell = &mut self.cells[at];
+        let cell = &mut self.cells[at];
+        let detached = is_detach(&step) || parent.is_some_and(|p| cell.views[p].detached);
+        let own = !detached && cell.layout == *layout;
+        if !own && !cell.views.iter().any(|v| v.layout == *layout && v.detached == detached) {
             let (layout, seen) = (layout.clone(), cell.writes);
-            cell.views.push(View { layout, parent, step, value, seen });
+            cell.views.push(View { layout, parent, step, value, seen, detached });
         }
     }
 
@@ -289,7 +298,7 @@ impl State {
     /// The tensor in memory that a stand-in of an argument stands for; its writes have been carried out.
     pub(super) fn stands_for(&self, pending: &Shared<Pending>, layout: &Layout) -> Result<Tensor> {
         let lost = || Error::internal("a deferred tensor has neither memory nor a cell");
-        let (at, view) = self.promised(pending, layout).ok_or_else(lost)?;
+        let (at, view) = self.promised(pending, layout, false).ok_or_else(lost)?;
         let Held::Argument(tensor, _) = &self.cells[at].held else { return Err(lost()) };
         let mut seen = tensor.alias();
         for step in self.steps(at, view) {
@@ -303,13 +312,15 @@ impl State {
         Ok(seen)
     }
 
-    /// The view ops from a cell to a view of it.
+    /// The view ops from a cell to a view of it that lead to the same memory; detaching does not lead elsewhere.
     fn steps(&self, at: usize, view: Option<usize>) -> Vec<ViewStep> {
         let views = &self.cells[at].views;
         let mut chain = Vec::new();
         let mut next = view;
         while let Some(i) = next {
-            chain.push(views[i].step.clone());
+            if !is_detach(&views[i].step) {
+                chain.push(views[i].step.clone());
+            }
             next = views[i].parent;
         }
         chain.reverse();
@@ -318,13 +329,14 @@ impl State {
 
     /// Every layout over a cell but its own, with the view ops that lead there.
     pub(super) fn views(&self, at: usize) -> Vec<(Layout, Vec<ViewStep>)> {
-        let views = self.cells[at].views.iter().enumerate();
+        let own = &self.cells[at].layout;
+        let views = self.cells[at].views.iter().enumerate().filter(|(_, view)| view.layout != *own);
         views.map(|(i, view)| (view.layout.clone(), self.steps(at, Some(i)))).collect()
     }
 
     /// The argument that a stand-in is or looks at, with the view ops that lead there.
     pub(super) fn argument(&self, tensor: &Tensor) -> Option<(usize, Vec<ViewStep>)> {
-        let (at, view) = self.promised(tensor.pending()?, tensor.layout())?;
+        let (at, view) = self.promised(tensor.pending()?, tensor.layout(), false)?;
         matches!(self.cells[at].held, Held::Argument(..)).then(|| (at, self.steps(at, view)))
     }
 
@@ -377,4 +389,13 @@ impl Emit for Emitter<'_> {
 pub(super) fn overlapping() -> Error {
     Error::new(ErrorKind::InPlace, "several elements of the target share one memory location")
         .hint("write into a contiguous copy instead of an expanded view")
+}
+
+fn is_detach(step: &ViewStep) -> bool {
+    std::ptr::eq(step.op, &ops::DETACH)
+}
+
+/// Whether a gradient of the tensor is asked for.
+pub(crate) fn is_tracked(tensor: &Tensor) -> bool {
+    tensor.flags() & flags::TRACKED != 0
 }

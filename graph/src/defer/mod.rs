@@ -13,7 +13,7 @@ mod memory;
 mod program;
 mod recorder;
 
-pub(crate) use memory::ViewStep;
+pub(crate) use memory::{ViewStep, is_tracked};
 pub(crate) use program::Key;
 pub use recorder::Why;
 pub(crate) use recorder::{Backend, Looked, Recorder, Work, memory_of};

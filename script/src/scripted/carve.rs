@@ -210,11 +210,12 @@ impl Carver<'_> {
         }
     }
 
-    /// Whether a branch or loop may be part of the group: it hangs on tensors, and all of it can be staged.
+    /// Whether a branch or loop may be part of the group: it hangs on tensors or its turns are counted by what the region
+    /// is compiled for, and all of it can be staged.
     fn control_fits(&self, node: &Node, group: &Group) -> bool {
         let float = matches!(node.kind, NodeKind::If);
         let looks = match node.kind {
-            NodeKind::While => node.blocks.iter().any(|&b| self.looks(b)),
+            NodeKind::While => node.blocks.iter().any(|&b| self.looks(b) || self.computes(b)),
             _ => node.reads().any(|v| group.looks.contains(&v)),
         };
         let mut reads = node.reads().chain(node.blocks.iter().flat_map(|&b| self.graph.free_values(b)));
@@ -240,6 +241,15 @@ impl Carver<'_> {
             let node = self.graph.node(id);
             let looks = action_of(node).is_some_and(is_look) && self.of_tensor(node);
             looks || node.blocks.iter().any(|&b| self.looks(b))
+        })
+    }
+
+    /// Whether a block computes with tensors.
+    fn computes(&self, block: BlockId) -> bool {
+        self.graph.block(block).nodes.iter().any(|&id| {
+            let node = self.graph.node(id);
+            matches!(action_of(node), Some(Action::Torch { .. }))
+                || node.blocks.iter().any(|&b| self.computes(b))
         })
     }
 
@@ -367,10 +377,11 @@ impl Carver<'_> {
         }
         let origin = self.graph.node(needed[0]).origin;
         let block = self.builder.begin(&[]);
-        let mut inner = self.map.clone();
-        for &id in &needed {
-            self.builder.copy(self.graph, id, &mut inner)?;
-        }
+        let inner = self.map.clone();
+        // Where the host has to run it, bodies of loops are regions again.
+        let outer = std::mem::replace(&mut self.map, inner);
+        needed.iter().try_for_each(|&id| self.plain(id))?;
+        let inner = std::mem::replace(&mut self.map, outer);
         let results = leaving.iter().map(|&v| inner.get(v)).collect::<Result<_>>()?;
         self.builder.end(results);
         let types: Vec<Type> = leaving.iter().map(|&v| self.graph.ty(v).clone()).collect();

@@ -2,7 +2,7 @@
 //! values by value), and compiled with a backward of its own, which is made when it is first needed.
 //!
 //! Shapes are static: every new kind of inputs is another compilation, up to a limit. Beyond it, and where the part cannot
-//! be staged, the host runs its operations one by one, and the region says why.
+//! be staged, the host runs it, with the regions inside it, and the region says why.
 
 use super::perform::{Args, World};
 use super::stage::Stage;
@@ -17,11 +17,15 @@ use runtime::error::{Error, Origin, Result};
 use runtime::infer::TensorType;
 use runtime::{Host, Tensor, origin};
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most kinds of inputs that a region is compiled for; torch specialises ten times too before it falls back.
 const MOST: usize = 12;
+
+/// Most kinds if turns of loops were staged one by one: where counts differ from call to call, parts of a turn are compiled
+/// once for all of them.
+const MOST_COUNTED: usize = 3;
 
 /// A part of a program that is compiled as one.
 pub struct Region {
@@ -60,6 +64,8 @@ struct Kind {
     /// Which inputs are tensors.
     tensors: Vec<usize>,
     outputs: Vec<Output>,
+    /// Whether turns of loops were staged one by one.
+    counted: bool,
 }
 
 /// One output of a region.
@@ -167,8 +173,12 @@ impl Region {
 
     /// Stages it for these inputs.
     fn compile(&self, args: Args, options: &Options, world: &mut World) -> Result<Arc<Kind>> {
-        if self.state().kinds.len() >= MOST {
-            return Err(Error::value(format!("{} was compiled for {MOST} kinds of inputs", self.name)));
+        let most = match self.state().kinds.iter().any(|kind| kind.counted) {
+            true => MOST_COUNTED,
+            false => MOST,
+        };
+        if self.state().kinds.len() >= most {
+            return Err(Error::value(format!("{} was compiled for {most} kinds of inputs", self.name)));
         }
         let (mut keys, mut specs, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..self.inputs.len() {
@@ -182,6 +192,7 @@ impl Region {
             });
         }
         let outputs = RefCell::new(Vec::new());
+        let counted = Cell::new(false);
         let _kept = origin::keep();
         let recording = record(&self.name, Mode::Staged, &specs, |traced| {
             let mut registers = vec![Value::None; self.graph.value_count()];
@@ -193,6 +204,7 @@ impl Region {
             }
             let stage = Stage::new(&self.graph, registers, world);
             stage.block(self.block)?;
+            counted.set(stage.counted());
             let mut results = Vec::new();
             for &value in &self.graph.block(self.block).results {
                 let output = match stage.get(value) {
@@ -221,6 +233,7 @@ impl Region {
             sources: recording.sources,
             tensors,
             outputs: outputs.into_inner(),
+            counted: counted.get(),
         });
         self.state().kinds.insert(0, kind.clone());
         Ok(kind)

@@ -3,7 +3,8 @@
 //!
 //! Control flow that hangs on tensors stays control flow. Its host numbers turn into tensors of rank 0 (int64, float64,
 //! bool), whose arithmetic is the host's but for overflow; a call of torch never sees one of these, because a host number
-//! beside a tensor promotes otherwise than a tensor does: such a part is left to the host.
+//! beside a tensor promotes otherwise than a tensor does: such a part is left to the host. A loop whose turns the region's
+//! inputs count is staged turn by turn.
 
 use super::action::{Action, Call};
 use super::perform::{Args, World, perform, unpack};
@@ -16,18 +17,23 @@ use graph::trace::{cond, while_loop};
 use runtime::error::{Error, Result};
 use runtime::{DType, DeviceId, Tensor, origin};
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+
+/// Operations of all turns of the counted loops of a region; more are left to the host, turn by turn.
+const ROOM: usize = 4096;
 
 /// A part of a graph while it is staged; registers are the graph's values.
 pub(super) struct Stage<'a, 'w, 'h> {
     graph: &'a Graph,
+    /// Operations that turns of counted loops may still add.
+    room: Cell<usize>,
     registers: RefCell<Vec<Value>>,
     world: RefCell<&'w mut World<'h>>,
 }
 
 impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
     pub(super) fn new(graph: &'a Graph, registers: Vec<Value>, world: &'w mut World<'h>) -> Self {
-        Stage { graph, registers: RefCell::new(registers), world: RefCell::new(world) }
+        Stage { graph, room: Cell::new(ROOM), registers: RefCell::new(registers), world: RefCell::new(world) }
     }
 
     /// The value of a result.
@@ -37,6 +43,11 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
 
     fn set(&self, value: ValueId, new: Value) {
         self.registers.borrow_mut()[value.0 as usize] = new;
+    }
+
+    /// Whether turns of loops were staged one by one.
+    pub(super) fn counted(&self) -> bool {
+        self.room.get() < ROOM
     }
 
     /// The nodes of a block, in order.
@@ -54,6 +65,12 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
                         return Err(Error::internal("a host operation that is no literal"));
                     };
                     self.set(node.outputs[0], value_of(host));
+                }
+                // A region within: the whole is compiled as one.
+                NodeKind::Host(_) if !node.blocks.is_empty() => {
+                    self.block(node.blocks[0])?;
+                    let results = &self.graph.block(node.blocks[0]).results;
+                    node.outputs.iter().zip(results).for_each(|(&v, &r)| self.set(v, self.get(r)));
                 }
                 NodeKind::Host(call) => {
                     let call = Call::of(call.as_ref())
@@ -126,14 +143,22 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
 
     fn repeat(&self, node: &Node) -> Result<()> {
         let mut init = Vec::new();
-        for (operand, &output) in node.operands.iter().zip(&node.outputs) {
-            let value = match operand {
+        for operand in &node.operands {
+            init.push(match operand {
                 Operand::Value(v) => self.get(*v),
                 Operand::Host(host) => value_of(host),
                 Operand::Values(_) => return Err(Error::internal("a list of operands in a region")),
-            };
-            init.push(self.tensor(&value, output)?);
+            });
         }
+        if let Some(outputs) = self.turns(node, &init)? {
+            node.outputs.iter().zip(outputs).for_each(|(&v, value)| self.set(v, value));
+            return Ok(());
+        }
+        let init: Vec<Tensor> = init
+            .iter()
+            .zip(&node.outputs)
+            .map(|(v, &output)| self.tensor(v, output))
+            .collect::<Result<_>>()?;
         let enter = |part: usize, carried: &[Tensor]| -> Result<&[ValueId]> {
             let block = self.graph.block(node.blocks[part]);
             block.params.iter().zip(carried).for_each(|(&v, t)| self.set(v, Value::Tensor(t.clone())));
@@ -153,6 +178,32 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
         )?;
         node.outputs.iter().zip(outputs).for_each(|(&v, t)| self.set(v, Value::Tensor(t)));
         Ok(())
+    }
+
+    /// The turns of a loop one after the other, if the host knows of each whether there is one and they have room. If not,
+    /// nobody reads what was staged.
+    fn turns(&self, node: &Node, init: &[Value]) -> Result<Option<Vec<Value>>> {
+        let (test, body) = (node.blocks[0], node.blocks[1]);
+        let before = self.room.get();
+        let enter = |block: BlockId, carried: &[Value]| -> Result<&[ValueId]> {
+            let inside = self.graph.block(block);
+            inside.params.iter().zip(carried).for_each(|(&v, value)| self.set(v, value.clone()));
+            self.block(block)?;
+            Ok(&inside.results)
+        };
+        let mut carried = init.to_vec();
+        loop {
+            match self.get(enter(test, &carried)?[0]) {
+                Value::Bool(false) => return Ok(Some(carried)),
+                Value::Bool(true) => {}
+                _ => break,
+            }
+            let Some(room) = self.room.get().checked_sub(self.graph.block(body).nodes.len()) else { break };
+            self.room.set(room);
+            carried = enter(body, &carried)?.iter().map(|&r| self.get(r)).collect();
+        }
+        self.room.set(before);
+        Ok(None)
     }
 
     fn condition(&self, operand: &Operand) -> Result<Value> {
