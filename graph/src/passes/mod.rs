@@ -9,8 +9,11 @@ mod cse;
 mod dce;
 mod fold;
 mod fuse;
+mod gather;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_gather;
 #[cfg(test)]
 mod golden_regions;
 mod hoist;
@@ -129,6 +132,12 @@ pub static PASSES: &[Pass] = &[
         reason: "after folding and laws, when equal things look equal; before dce, which takes what it leaves behind",
         class: Class::Bitwise,
         run: cse::run,
+    },
+    Pass {
+        name: "gather",
+        reason: "after cse, which shows which factors are one; before dce, which takes the pieces that nobody reads any more",
+        class: Class::Reassociating,
+        run: gather::run,
     },
     Pass {
         name: "dce",
