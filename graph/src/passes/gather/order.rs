@@ -42,11 +42,11 @@ pub(super) fn ordered(graph: &Graph, groups: &[Vec<NodeId>]) -> Option<Vec<NodeI
                 waits[unit] += 1;
             }
         }
-        if !is_pure(node) {
-            if let Some(before) = last.replace(unit) {
-                after[before].push(unit);
-                waits[unit] += 1;
-            }
+        if !is_pure(node)
+            && let Some(before) = last.replace(unit)
+        {
+            after[before].push(unit);
+            waits[unit] += 1;
         }
     }
     let place: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &id)| (id, i)).collect();
