@@ -307,5 +307,5 @@ fn check_inputs_name_what_was_frozen() {
     };
     assert!(checked(&[5.0, -2.0]).is_ok_and(|t| t.warnings().len() == 1));
     let error = checked(&[-5.0, 2.0]).err().expect("the other branch gives other values").to_string();
-    assert!(error.contains("check inputs 0") && error.contains("3 when traced, -3 now"), "{error}");
+    assert!(error.contains("check inputs 0") && error.contains("3.0 when traced, -3.0 now"), "{error}");
 }
