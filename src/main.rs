@@ -40,6 +40,8 @@ enum Command {
     /// Find where modes part from torch: a program on other values and shapes, the first operation that differs, what
     /// was frozen.
     Diverge(DivergeArgs),
+    /// Show a program as torch.script has it: its text, or its graph.
+    Code(CodeArgs),
     /// List the op table: signatures, element types, gradients, costs, contracts.
     Ops(OpsArgs),
 }
@@ -153,6 +155,27 @@ struct SaveArgs {
     /// A parameter's value: JSON, or FILE.safetensors:TENSOR.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
+    /// Parameters whose values are bound for good, separated by commas: what depends on them alone is computed once.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    freeze: Vec<String>,
+}
+
+#[derive(Args)]
+struct CodeArgs {
+    /// The program, or an archive.
+    program: PathBuf,
+    /// The function whose graph is shown.
+    #[arg(long, default_value = "forward")]
+    entry: String,
+    /// The function's graph, of an archive with what is frozen in it.
+    #[arg(long)]
+    graph: bool,
+    /// The graph after the passes, with its regions.
+    #[arg(long, conflicts_with = "graph")]
+    optimized: bool,
+    /// Only passes that keep every bit.
+    #[arg(long)]
+    exact: bool,
 }
 
 #[derive(Args)]
@@ -255,6 +278,7 @@ fn main() -> ExitCode {
         Some(Command::Graph(args)) => run_graph(args),
         Some(Command::Explain(args)) => run_explain(args),
         Some(Command::Diverge(args)) => run_diverge(args),
+        Some(Command::Code(args)) => run_code(args),
         Some(Command::Ops(args)) => run_ops(args),
     };
     outcome.unwrap_or_else(|error| {
@@ -388,9 +412,22 @@ fn run_check(args: CheckArgs) -> runtime::Result<ExitCode> {
 }
 
 fn run_save(args: SaveArgs) -> runtime::Result<ExitCode> {
-    let contents = program::contents(&args.program, &args.entry, &args.set)?;
+    let contents = program::contents(&args.program, &args.entry, &args.set, &args.freeze)?;
     script::archive::save(&args.out, &contents)?;
     eprintln!("wrote {}", args.out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_code(args: CodeArgs) -> runtime::Result<ExitCode> {
+    let entry = Entry::open(&args.program, &args.entry)?;
+    if !args.graph && !args.optimized {
+        print!("{}", entry.program.code().text);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let running = entry.in_mode(Mode::named("torch.script")?, args.exact)?;
+    if let Some(scripted) = &running.scripted {
+        println!("{}", if args.graph { scripted.graph() } else { scripted.optimized() });
+    }
     Ok(ExitCode::SUCCESS)
 }
 

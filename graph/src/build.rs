@@ -13,7 +13,8 @@ use runtime::value::Arg;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Grows one graph. Nodes go to the end of the innermost open block.
+/// Grows one graph. Nodes go to the end of the innermost open block. A copy is a place to come back to.
+#[derive(Clone)]
 pub struct Builder {
     graph: Graph,
     open: Vec<BlockId>,

@@ -235,9 +235,9 @@ fn program<'a>(context: &Context, entry: &'a Entry, arguments: &'a Generated) ->
     let places: Vec<usize> = entry.differentiable(arguments).into_iter().map(|(at, _)| at).collect();
     let wide = |t: &Tensor| if t.dtype().is_float() { t.to(DType::F64) } else { Ok(t.clone()) };
     let double = arguments.tensors.iter().map(wide).collect::<Result<Vec<_>>>()?;
-    let (exact, grad) = (context.request.exact, context.request.grad);
+    let (exact, grad, device) = (context.request.exact, context.request.grad, context.request.device);
     let task = move |mode: &Mode| -> Result<Task> {
-        let function = entry.in_mode(mode, exact)?.bound(arguments.templates.clone());
+        let function = entry.on(device)?.in_mode(mode, exact)?.bound(arguments.templates.clone());
         Ok(match grad {
             false => Task::Forward(Arc::new(function)),
             true => Task::Gradient(Arc::new(move |x| summed(&function(x)?)), places.clone()),

@@ -20,7 +20,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What to explain.
 pub struct Request {
@@ -90,9 +89,8 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
             forward_and_backward("", &compiled, &wanted, &options)
         }
         Staging::Script => {
-            let scripted = script::scripted::script(entry.program.clone(), entry.function, options.clone())?;
-            let scripted = Arc::new(scripted);
-            let running = Entry { scripted: Some(scripted.clone()), ..entry.clone() };
+            let running = entry.scripted_with(options.clone())?;
+            let scripted = running.scripted.clone().ok_or_else(|| Error::internal("nothing was scripted"))?;
             running.bound(arguments.templates.clone())(inputs)?;
             let mut stages = vec![Stage::new("program", scripted.graph(), &options)?];
             for region in scripted.regions() {

@@ -5,6 +5,7 @@ use crate::drivers::{arguments_of, compile_options, tensors_of};
 use crate::execute::execute;
 use crate::modes::{Mode, Staging};
 use crate::reference::{self, File};
+use graph::Options;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, DeviceId, Scalar, Tensor};
 use script::archive;
@@ -194,6 +195,8 @@ pub struct FrozenArgument {
     pub template: Template,
     /// Its tensors.
     pub tensors: Vec<Tensor>,
+    /// Whether it is bound for good.
+    pub constant: bool,
 }
 
 impl Entry {
@@ -229,7 +232,8 @@ impl Entry {
         for value in contents.values.iter().filter(|v| &*v.function == name) {
             let mut tensors = Vec::new();
             let template = Template::of(&value.value, &mut tensors)?;
-            entry.frozen.push(FrozenArgument { parameter: value.parameter.clone(), template, tensors });
+            let (parameter, constant) = (value.parameter.clone(), value.constant);
+            entry.frozen.push(FrozenArgument { parameter, template, tensors, constant });
         }
         Ok(entry)
     }
@@ -239,8 +243,33 @@ impl Entry {
         if !mode.needs_text() {
             return Ok(Entry { scripted: None, ..self.clone() });
         }
-        let scripted = script::scripted::script(self.program.clone(), self.function, mode.options(exact))?;
+        self.scripted_with(mode.options(exact))
+    }
+
+    /// It scripted with these options; what is bound for good is frozen.
+    pub fn scripted_with(&self, options: Options) -> Result<Entry> {
+        let mut scripted = script::scripted::script(self.program.clone(), self.function, options)?;
+        let constants = self.frozen.iter().filter(|f| f.constant);
+        let values = constants.map(|f| Ok((&*f.parameter, f.template.value(&f.tensors)?)));
+        let values = values.collect::<Result<Vec<(&str, Value)>>>()?;
+        if !values.is_empty() {
+            scripted = scripted.freeze(&mut Host::new(Box::new(std::io::sink())), &values)?;
+        }
         Ok(Entry { scripted: Some(Arc::new(scripted)), ..self.clone() })
+    }
+
+    /// It with the tensors that came with it on a device.
+    pub fn on(&self, device: DeviceId) -> Result<Entry> {
+        let mut entry = self.clone();
+        for frozen in &mut entry.frozen {
+            let moved = frozen.tensors.iter().map(|t| t.to_device(device));
+            frozen.tensors = moved.collect::<Result<_>>()?;
+        }
+        Ok(entry)
+    }
+
+    fn is_constant(&self, parameter: &str) -> bool {
+        self.frozen.iter().any(|f| f.constant && &*f.parameter == parameter)
     }
 
     /// Its parameters.
@@ -254,7 +283,9 @@ impl Entry {
         let float = |at: &usize| arguments.tensors[*at].dtype().is_float();
         named
             .filter_map(|(p, t)| match t {
-                Template::Tensor(at) if float(at) => Some((*at, p.name.to_string())),
+                Template::Tensor(at) if float(at) && !self.is_constant(&p.name) => {
+                    Some((*at, p.name.to_string()))
+                }
                 _ => None,
             })
             .collect()
@@ -268,7 +299,11 @@ impl Entry {
         host.step_limit = self.step_limit;
         host.stop = self.stop.clone();
         match &self.scripted {
-            Some(scripted) => scripted.call(&mut host, args),
+            Some(scripted) => {
+                let named = args.into_iter().zip(self.parameters());
+                let open = named.filter(|(_, p)| !self.is_constant(&p.name)).map(|(value, _)| value);
+                scripted.call(&mut host, open.collect())
+            }
             None => self.program.call(&mut host, self.function, args),
         }
     }
@@ -443,6 +478,7 @@ pub struct Run {
 /// floating-point tensors that are arguments themselves.
 pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result<Run> {
     let inputs = arguments.tensors.iter().map(|t| t.to_device(request.device)).collect::<Result<Vec<_>>>()?;
+    let entry = &entry.on(request.device)?;
     let function = entry.in_mode(request.mode, request.exact)?.bound(arguments.templates.clone());
     let run = |cotangents: &[Option<Tensor>], wanted: &[usize]| {
         execute(request.mode, request.exact, &function, &inputs, cotangents, wanted)
@@ -501,34 +537,57 @@ impl Run {
     }
 }
 
-/// A program's file with values for parameters of one of its functions, as an archive holds them. A value is JSON
-/// (`3`, `[1, 2]`, `"text"`), or `FILE.safetensors:TENSOR`.
-pub fn contents(path: &Path, function: &str, set: &[(String, String)]) -> Result<archive::Contents> {
-    let program = Arc::new(Program::open(path)?);
-    let entry = Entry::of(program.clone(), function)?;
-    let mut values = Vec::new();
+/// A program's file with values for parameters of one of its functions, as an archive holds them, beside those that the
+/// file has. A value is JSON (`3`, `[1, 2]`, `"text"`), or `FILE.safetensors:TENSOR`. Those of `freeze` are bound for good, if
+/// the function lets them be.
+pub fn contents(
+    path: &Path,
+    function: &str,
+    set: &[(String, String)],
+    freeze: &[String],
+) -> Result<archive::Contents> {
+    let mut contents = match archive::is_file(path) {
+        true => archive::load(path, &archive::Limits::default())?,
+        false => archive::Contents { program: Arc::new(Program::open(path)?), values: Vec::new() },
+    };
+    let entry = Entry::of(contents.program.clone(), function)?;
     for (name, text) in set {
         let parameter = entry.parameters().iter().find(|p| *p.name == **name);
         let parameter =
             parameter.ok_or_else(|| Error::value(format!("'{function}' has no parameter '{name}'")))?;
-        let mut tensors = Vec::new();
-        let template = match text.rsplit_once(':').filter(|(file, _)| file.ends_with(".safetensors")) {
-            Some((file, tensor)) => {
-                let found =
-                    reference::archive(Path::new(file))?.tensors.into_iter().find(|(n, _)| n == tensor);
-                let found = found.ok_or_else(|| malformed(format!("{file} has no tensor '{tensor}'")))?;
-                tensors.push(found.1);
-                Template::Tensor(0)
-            }
-            None => {
-                let json = serde_json::from_str(text).map_err(|e| {
-                    Error::value(format!("--set {name}: {e}")).hint("write JSON, or FILE.safetensors:TENSOR")
-                })?;
-                template(&json, &parameter.ty, &mut |t| Err(malformed(format!("no tensor is called {t}"))))?
-            }
-        };
-        let value = template.value(&tensors)?;
-        values.push(archive::Frozen { function: function.into(), parameter: parameter.name.clone(), value });
+        let value = setting(name, text, &parameter.ty)?;
+        contents.values.retain(|v| *v.function != *function || v.parameter != parameter.name);
+        let parameter = parameter.name.clone();
+        contents.values.push(archive::Frozen {
+            function: function.into(),
+            parameter,
+            value,
+            constant: false,
+        });
     }
-    Ok(archive::Contents { program, values })
+    for name in freeze {
+        let value = contents.values.iter_mut().find(|v| *v.function == *function && *v.parameter == **name);
+        let value = value.ok_or_else(|| {
+            let what = format!("'{name}' of '{function}' has no value to be frozen to");
+            Error::value(what).hint(format!("give it one: --set {name}=VALUE"))
+        })?;
+        value.constant = true;
+    }
+    if !freeze.is_empty() {
+        Entry::of_archive(contents.clone(), function)?.scripted_with(Options::default())?;
+    }
+    Ok(contents)
+}
+
+/// A value that is written as text.
+fn setting(name: &str, text: &str, ty: &Type) -> Result<Value> {
+    if let Some((file, tensor)) = text.rsplit_once(':').filter(|(file, _)| file.ends_with(".safetensors")) {
+        let found = reference::archive(Path::new(file))?.tensors.into_iter().find(|(n, _)| n == tensor);
+        let found = found.ok_or_else(|| malformed(format!("{file} has no tensor '{tensor}'")))?;
+        return Ok(Value::Tensor(found.1));
+    }
+    let json = serde_json::from_str(text).map_err(|e| {
+        Error::value(format!("--set {name}: {e}")).hint("write JSON, or FILE.safetensors:TENSOR")
+    })?;
+    template(&json, ty, &mut |t| Err(malformed(format!("no tensor is called {t}"))))?.value(&[])
 }

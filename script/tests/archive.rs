@@ -23,7 +23,7 @@ fn program(text: &str) -> Arc<Program> {
 }
 
 fn frozen(parameter: &str, value: Value) -> Frozen {
-    Frozen { function: "forward".into(), parameter: parameter.into(), value }
+    Frozen { function: "forward".into(), parameter: parameter.into(), value, constant: parameter == "w" }
 }
 
 /// A program with a value of every kind, among them objects that hold each other.
@@ -75,6 +75,7 @@ fn what_is_saved_is_loaded() {
     let lists: Vec<Value> = dict.borrow().iter().map(|(_, v)| v.clone()).collect();
     assert!(script::value::is(&lists[0], &lists[1]));
     assert_eq!(lists[0].repr(), "[0.5, nan, -0.0]");
+    assert!(loaded.values.iter().all(|v| v.constant == (&*v.parameter == "w")));
     // An archive of what was loaded is the same archive.
     assert_eq!(archive::to_bytes(&loaded).unwrap(), bytes);
 }
@@ -148,7 +149,10 @@ fn what_is_too_large_or_too_new_is_refused() {
     let deep = [b"{\"heap\": ".to_vec(), vec![b'['; 100_000]].concat();
     let far = br#"{"values": [{"function": "forward", "parameter": "n", "value": {"ref": 7}}], "heap": []}"#;
     let wrong = br#"{"values": [{"function": "forward", "parameter": "n", "value": "x"}], "heap": []}"#;
-    let cases: [(&str, runtime::Result<Contents>); 9] = [
+    let half =
+        br#"{"values": [{"function": "forward", "parameter": "n", "value": 1, "constant": 1}], "heap": []}"#;
+    let cases: [(&str, runtime::Result<Contents>); 10] = [
+        ("no truth", of(b"1\n", text, lines, half)),
         ("format 2", of(b"2\n", text, lines, objects)),
         ("no number", of(b"one", text, lines, objects)),
         ("limit", of(b"1\n", &bomb, lines, objects)),

@@ -30,6 +30,47 @@ fn fold() {
 }
 
 #[test]
+fn absorb() {
+    becomes(
+        "absorb",
+        "graph g(%x: f32[1,1,2,2]) {
+          %w: f32[2,1,1,1] = constant(f32[2,1,1,1], [1.0, 2.0])
+          %m: f32[1,2,1,1] = constant(f32[1,2,1,1], [0.5, 1.0])
+          %s: f32[2,1,1] = constant(f32[2,1,1], [2.0, 4.0])
+          %c: f32[1,2,2,2] = convolution(%x, %w)
+          %d: f32[1,2,2,2] = sub(%c, %m)
+          %y: f32[1,2,2,2] = mul(%d, %s)
+          return %y
+        }",
+        "graph g(%x: f32[1,1,2,2]) {
+          %w: f32[2,1,1,1] = constant(f32[2,1,1,1], [1.0, 2.0])
+          %m: f32[1,2,1,1] = constant(f32[1,2,1,1], [0.5, 1.0])
+          %s: f32[2,1,1] = constant(f32[2,1,1], [2.0, 4.0])
+          %v: f32[2,1,1,1] = constant(f32[2,1,1,1], [2.0, 8.0])
+          %b: f32[2] = constant(f32[2], [-1.0, -4.0])
+          %y: f32[1,2,2,2] = convolution(%x, %v, %b)
+          return %y
+        }",
+    );
+    // A shift along another dimension, a second reader, and a quotient by the layer stay.
+    for rest in [
+        "%k: f32[2] = constant(f32[2], [1.0, 2.0]) %y: f32[2,2] = add(%c, %k) %z: f32[2,2] = mul(%c, %y)",
+        "%k: f32[2,1] = constant(f32[2,1], [1.0, 2.0]) %z: f32[2,2] = add(%c, %k)",
+        "%k: f32[2] = constant(f32[2], [1.0, 2.0]) %z: f32[2,2] = div(%k, %c)",
+    ] {
+        let text = format!(
+            "graph g(%x: f32[2,3]) {{
+              %w: f32[2,3] = constant(f32[2,3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+              %c: f32[2,2] = linear(%x, %w)
+              {rest}
+              return %z
+            }}"
+        );
+        becomes("absorb", &text, &text);
+    }
+}
+
+#[test]
 fn algebra() {
     becomes(
         "algebra",

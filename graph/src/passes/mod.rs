@@ -1,6 +1,7 @@
 //! The passes: a literal list. Each has a name, the reason for its place, and a numeric class; each takes a graph and
 //! gives the next one, and the result is verified before the next pass sees it.
 
+mod absorb;
 mod accumulate;
 mod algebra;
 mod branches;
@@ -90,6 +91,12 @@ pub static PASSES: &[Pass] = &[
         reason: "what is computed from constants is a constant, and every later pass has less to read",
         class: Class::Bitwise,
         run: fold::run,
+    },
+    Pass {
+        name: "absorb",
+        reason: "after folding, which makes a normalisation's statistics constants; before the laws, which reorder its terms",
+        class: Class::Reassociating,
+        run: absorb::run,
     },
     Pass {
         name: "algebra",

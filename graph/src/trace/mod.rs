@@ -31,7 +31,7 @@ use crate::build::{Builder, ValueMap};
 use crate::ir::{Graph, InputRole};
 use crate::verify::verify;
 use runtime::device::DeviceId;
-use runtime::error::{Error, Result};
+use runtime::error::{Error, Origin, Result};
 use runtime::infer::TensorType;
 use runtime::shared::Shared;
 use runtime::tensor::{Storage, Tensor};
@@ -117,6 +117,15 @@ pub fn record(
     let recording = constants(recording)?.0;
     verify(&recording.graph)?;
     Ok(recording)
+}
+
+/// A tensor that nobody will change, as a constant of what is recorded on this thread; itself where nothing is.
+#[track_caller]
+pub fn constant(tensor: &Tensor) -> Result<Tensor> {
+    match tracer::innermost() {
+        Some(tracer) => tracer.constant(tensor, Origin::caller()),
+        None => Ok(tensor.clone()),
+    }
 }
 
 /// Captured tensors that nobody else holds any more can never change: they become constants of the graph. Says how many.

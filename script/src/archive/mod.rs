@@ -10,6 +10,7 @@ mod lines;
 mod values;
 
 pub use container::Limits;
+pub(crate) use values::fits;
 
 use crate::load::load as read_program;
 use crate::tree::Program;
@@ -42,6 +43,8 @@ pub struct Frozen {
     pub parameter: Arc<str>,
     /// The value.
     pub value: Value,
+    /// Whether it is bound for good: what scripts the function freezes it, and no caller gives another.
+    pub constant: bool,
 }
 
 #[cold]

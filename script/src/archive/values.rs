@@ -29,10 +29,14 @@ struct Encoder {
 pub(super) fn encode(values: &[Frozen]) -> Result<(Json, Vec<(String, Tensor)>)> {
     let mut encoder = Encoder::default();
     let mut out = Vec::new();
-    for Frozen { function, parameter, value } in values {
-        out.push(
-            json!({ "function": &**function, "parameter": &**parameter, "value": encoder.value(value, 0)? }),
-        );
+    for Frozen { function, parameter, value, constant } in values {
+        let value = encoder.value(value, 0)?;
+        out.push(json!({
+            "function": &**function,
+            "parameter": &**parameter,
+            "value": value,
+            "constant": constant,
+        }));
         // Not by recursion: a chain of objects may be longer than the stack.
         while let Some((place, value)) = encoder.open.pop() {
             encoder.heap[place] = encoder.contents(&value)?;
@@ -162,6 +166,11 @@ pub(super) fn decode(
             function: text("function")?.into(),
             parameter: text("parameter")?.into(),
             value: decoder.value(value)?,
+            constant: match json.get("constant") {
+                None | Some(Json::Bool(false)) => false,
+                Some(Json::Bool(true)) => true,
+                Some(other) => return Err(wrong(format!("{other} is no truth"))),
+            },
         });
     }
     Ok(out)
@@ -279,7 +288,7 @@ impl Decoder<'_> {
 /// Whether values are of the types of their parameters, each of which has one at most.
 pub(super) fn check(program: &Program, values: &[Frozen]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
-    for Frozen { function, parameter, value } in values {
+    for Frozen { function, parameter, value, .. } in values {
         let found = program.functions.iter().find(|f| f.name == *function);
         let wanted = found.and_then(|f| f.parameters.iter().find(|p| p.name == *parameter));
         let Some(wanted) = wanted else {
@@ -288,13 +297,17 @@ pub(super) fn check(program: &Program, values: &[Frozen]) -> Result<()> {
         if !seen.insert((function.clone(), parameter.clone())) {
             return Err(damaged(format!("two values for '{parameter}' of '{function}'")));
         }
-        let open = vec![(value.clone(), wanted.ty.clone())];
-        let fit = Fit { program, checked: std::collections::HashSet::new(), open };
-        if !fit.all() {
+        if !fits(program, value, &wanted.ty) {
             return Err(damaged(format!("'{parameter}' of '{function}' is {}, not this value", wanted.ty)));
         }
     }
     Ok(())
+}
+
+/// Whether a value is of a type of the program, all that it holds included.
+pub(crate) fn fits(program: &Program, value: &Value, ty: &Type) -> bool {
+    let open = vec![(value.clone(), ty.clone())];
+    Fit { program, checked: std::collections::HashSet::new(), open }.all()
 }
 
 /// Values that must have types, the containers among them each checked once for a type.

@@ -6,6 +6,7 @@ use crate::calls::Resolved;
 use crate::syntax::{BinaryOp, CompareOp};
 use crate::tree::{Arithmetic, ClassId, Conversion, Returns};
 use graph::ir::{HostCall, HostEffect};
+use runtime::Scalar;
 use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -119,6 +120,8 @@ pub enum Action {
 pub struct Call {
     /// What it does.
     pub action: Action,
+    /// Whether it may train or draw in general, and does neither here.
+    pub still: bool,
     name: String,
     effect: HostEffect,
 }
@@ -127,7 +130,13 @@ impl Call {
     /// The call of an action in a program that writes to tensors in place, or does not.
     pub fn new(action: Action, writes: bool) -> Arc<Call> {
         let (name, effect) = (action.name(), action.effect(writes));
-        Arc::new(Call { action, name, effect })
+        Arc::new(Call { action, still: false, name, effect })
+    }
+
+    /// The call of an action that is still.
+    pub fn still(action: Action, writes: bool) -> Arc<Call> {
+        let effect = if writes { HostEffect::Reads } else { HostEffect::None };
+        Arc::new(Call { name: action.name(), action, still: true, effect })
     }
 
     /// The call of a node's kind, if it is one.
@@ -150,7 +159,35 @@ impl HostCall for Call {
     }
 }
 
+/// Calls that draw, or that write to statistics, as one argument says: the call, that argument, and whether it is still
+/// where the argument is left out.
+const TRAINING: &[(&str, &str, bool)] = &[
+    ("batch_norm", "training", true),
+    ("native_batch_norm", "training", false),
+    ("dropout", "training", false),
+    ("dropout1d", "training", false),
+    ("dropout2d", "training", false),
+    ("dropout3d", "training", false),
+    ("alpha_dropout", "training", true),
+    ("feature_alpha_dropout", "training", true),
+    ("rrelu", "training", true),
+    ("scaled_dot_product_attention", "dropout_p", true),
+];
+
 impl Action {
+    /// Whether a call that may train or draw does neither. `known` says what is known of an argument: `None` where it is left
+    /// out, else its number, if that is known.
+    pub fn is_still(&self, known: &dyn Fn(&str) -> Option<Option<Scalar>>) -> bool {
+        let Action::Torch { call, .. } = self else { return false };
+        let name = call.name.rsplit('.').next().unwrap_or_default();
+        TRAINING.iter().find(|(own, ..)| *own == name).is_some_and(|(_, argument, left_out)| {
+            match known(argument) {
+                None => *left_out,
+                Some(number) => number.is_some_and(|n| n.to_f64() == 0.0),
+            }
+        })
+    }
+
     /// Whether it writes to the elements of a tensor.
     pub fn writes(&self) -> bool {
         match self {

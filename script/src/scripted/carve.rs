@@ -5,7 +5,7 @@
 //! which is right since the part changes nothing; what writes to tensors, takes gradients or changes the grad mode ends it.
 //! A host value from outside is part of what a region is compiled for, so one that differs in every turn of a loop stays
 //! outside, with the operation that reads it. A value that leaves is a tensor or a number; containers and views of it are
-//! made once more outside, so that whoever gets them gets what the host would have made.
+//! made once more outside, so that whoever gets them gets what the host would have made. Constant tensors are copied in.
 
 use super::action::{Action, Call, Part};
 use super::stage::is_look;
@@ -21,11 +21,39 @@ const LEAST: usize = 2;
 /// The graph with its regions, and how many there are.
 pub(super) fn carve(graph: &Graph, writes: bool) -> Result<(Graph, u32)> {
     let (builder, map) = Builder::like(graph);
-    let mut carver =
-        Carver { graph, builder, map, writes, loops: loops(graph), users: users(graph), regions: 0 };
+    let constants = constants(graph);
+    let mut carver = Carver {
+        graph,
+        builder,
+        map,
+        writes,
+        loops: loops(graph),
+        users: users(graph),
+        constants,
+        regions: 0,
+    };
     carver.block(graph.body)?;
     let regions = carver.regions;
     Ok((carver.builder.finish_like(graph, &carver.map)?, regions))
+}
+
+/// The nodes that make a tensor that never changes: a constant, of whatever type it is taken for.
+fn constants(graph: &Graph) -> HashMap<ValueId, Vec<NodeId>> {
+    let mut found: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
+    for id in graph.walk() {
+        let node = graph.node(id);
+        let mut made = match (&node.kind, action_of(node)) {
+            (NodeKind::Constant(_), _) => Vec::new(),
+            (_, Some(Action::Widen(_))) => match node.reads().next().and_then(|v| found.get(&v)) {
+                Some(made) => made.clone(),
+                None => continue,
+            },
+            _ => continue,
+        };
+        made.push(id);
+        found.insert(node.outputs[0], made);
+    }
+    found
 }
 
 /// For each value the loop in whose turns it is made, if any.
@@ -71,6 +99,7 @@ struct Carver<'g> {
     writes: bool,
     loops: Vec<Option<NodeId>>,
     users: Vec<Vec<Option<NodeId>>>,
+    constants: HashMap<ValueId, Vec<NodeId>>,
     regions: u32,
 }
 
@@ -199,6 +228,9 @@ impl Carver<'_> {
             Action::Torch { call, returns, .. } => {
                 let hidden = action.writes() || call.draws() || self.writes && call.views();
                 !hidden && !matches!(returns, Returns::Bool | Returns::TupleOf(_))
+                let draws = call.draws() && !is_still(node);
+                let hidden = action.writes() || draws || self.writes && call.views();
+                !hidden && *returns != Returns::Bool
             }
             Action::Index(parts) => !self.writes && !parts.contains(&Part::List),
             // A list that nobody but torch's calls see.
@@ -377,7 +409,18 @@ impl Carver<'_> {
         }
         let origin = self.graph.node(needed[0]).origin;
         let block = self.builder.begin(&[]);
-        let inner = self.map.clone();
+        let mut inner = self.map.clone();
+        // A constant of the region is one to its passes; from outside it would be any tensor.
+        let mut seen = HashSet::new();
+        for &id in &needed {
+            let node = self.graph.node(id);
+            let read = node.reads().chain(node.blocks.iter().flat_map(|&b| self.graph.free_values(b)));
+            for &constant in read.filter_map(|v| self.constants.get(&v)).flatten() {
+                if seen.insert(constant) {
+                    self.builder.copy(self.graph, constant, &mut inner)?;
+                }
+            }
+        }
         // Where the host has to run it, bodies of loops are regions again.
         let outer = std::mem::replace(&mut self.map, inner);
         needed.iter().try_for_each(|&id| self.plain(id))?;
@@ -432,6 +475,11 @@ impl Carver<'_> {
             _ => false,
         }
     }
+}
+
+/// Whether a node's call may draw in general, and does not here.
+fn is_still(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::Host(call) if Call::of(call.as_ref()).is_some_and(|c| c.still))
 }
 
 /// What a node of the host does.

@@ -6,8 +6,8 @@ use super::region::Region;
 use crate::syntax::{BinaryOp, CompareOp};
 use crate::tree::Arithmetic;
 use graph::ir::{BlockId, Graph, Node, NodeId, NodeKind, Operand, ValueId};
-use runtime::Host;
 use runtime::error::{Error, Origin, Result};
+use runtime::{Host, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ pub(super) struct Code {
     pub(super) places: Vec<u32>,
     /// Registers that hold constants.
     pub(super) constants: Vec<(u32, Host)>,
+    /// Registers that hold tensors that never change.
+    pub(super) tensors: Vec<(u32, Tensor)>,
     /// How many registers there are; the first are the parameters.
     pub(super) registers: u32,
     /// Where the result is.
@@ -64,6 +66,7 @@ impl Code {
                 instructions: Vec::new(),
                 places: Vec::new(),
                 constants: Vec::new(),
+                tensors: Vec::new(),
                 registers: 0,
                 result: 0,
                 regions: Vec::new(),
@@ -159,6 +162,11 @@ impl Writer<'_> {
                 };
                 let register = self.constant(host);
                 self.at[node.outputs[0].0 as usize] = Some(register);
+                Ok(())
+            }
+            NodeKind::Constant(tensor) => {
+                let register = self.register(node.outputs[0]);
+                self.code.tensors.push((register, tensor.clone()));
                 Ok(())
             }
             NodeKind::If => self.branch(graph, node),

@@ -2,12 +2,13 @@
 //!
 //! In the order of flow: `lower` makes the graph of a typed tree (calls of the program's functions become part of their
 //! caller), the passes of the graph crate rewrite it, `carve` gathers tensor operations into regions, `code` writes what is
-//! left as instructions on registers, and `run` executes them. A region is compiled when it is first reached, for what its
+//! left as instructions on registers, and `run` executes them. `freeze` binds parameters to values before all that. A region is compiled when it is first reached, for what its
 //! inputs are then, and is one operation with a backward of its own for a tape; all between regions goes through the door.
 
 mod action;
 mod carve;
 mod code;
+mod freeze;
 mod lower;
 mod perform;
 mod region;
@@ -18,7 +19,7 @@ pub use action::{Action, Call};
 pub use region::{Region, RegionReport};
 
 use crate::interpret::Host;
-use crate::tree::{FunctionId, Program};
+use crate::tree::{FunctionId, Parameter, Program};
 use crate::types::Type;
 use crate::value::Value;
 use code::Code;
@@ -26,7 +27,7 @@ use graph::passes::PassLog;
 use graph::{Graph, Options, optimize, verify};
 use perform::World;
 use runtime::error::{Error, Result};
-use runtime::{interrupt, origin};
+use runtime::{door, interrupt, origin};
 use std::fmt;
 use std::sync::Arc;
 
@@ -39,6 +40,10 @@ pub struct Scripted {
     optimized: Arc<Graph>,
     log: PassLog,
     code: Code,
+    /// The parameters that are not bound to values, by place.
+    open: Vec<usize>,
+    /// Whether it runs without gradients.
+    inference: bool,
 }
 
 impl fmt::Debug for Scripted {
@@ -51,6 +56,11 @@ impl fmt::Debug for Scripted {
 pub fn script(program: Arc<Program>, function: FunctionId, options: Options) -> Result<Scripted> {
     let graph = lower::lower(&program, function)?;
     verify(&graph)?;
+    finish(program, function, options, graph)
+}
+
+/// From the graph of a function to what runs.
+fn finish(program: Arc<Program>, function: FunctionId, options: Options, graph: Graph) -> Result<Scripted> {
     let writes = graph.walk().into_iter().any(|id| match &graph.node(id).kind {
         graph::NodeKind::Host(call) => Call::of(call.as_ref()).is_some_and(|c| c.action.writes()),
         _ => false,
@@ -60,37 +70,51 @@ pub fn script(program: Arc<Program>, function: FunctionId, options: Options) -> 
     verify(&optimized)?;
     let optimized = Arc::new(optimized);
     let code = Code::of(&optimized)?;
-    Ok(Scripted { program, function, options, graph, optimized, log, code })
+    let open = (0..graph.params().len()).collect();
+    Ok(Scripted { program, function, options, graph, optimized, log, code, open, inference: false })
 }
 
 impl Scripted {
-    /// Calls it. Arguments left out at the end take their defaults, and ints may stand for floats.
+    /// Calls it with arguments for the parameters that are not bound. Those left out at the end take their defaults, and
+    /// ints may stand for floats.
     pub fn call(&self, host: &mut Host, args: Vec<Value>) -> Result<Value> {
-        let function = &self.program.functions[self.function.0 as usize];
-        let (given, wanted) = (args.len(), function.parameters.len());
+        let (given, wanted) = (args.len(), self.open.len());
         if given > wanted {
-            return Err(Error::value(format!(
-                "TypeError: {}() takes {wanted} arguments, got {given}",
-                function.name
-            )));
+            let name = &self.graph.name;
+            return Err(Error::value(format!("TypeError: {name}() takes {wanted} arguments, got {given}")));
         }
         let mut values: Vec<Value> = Vec::with_capacity(wanted);
-        for (parameter, value) in function.parameters.iter().zip(args) {
+        for (parameter, value) in self.parameters().zip(args) {
             values.push(match (&parameter.ty, value) {
                 (Type::Float, Value::Int(v)) => Value::Float(v as f64),
                 (_, value) => value,
             });
         }
-        for i in given..wanted {
-            values.push(self.program.default(host, self.function, i)?);
+        for &place in &self.open[given..] {
+            values.push(self.program.default(host, self.function, place)?);
         }
         let _kept = origin::keep();
         let _limited = host.memory_limit.map(runtime::alloc::limit);
+        let _no_grad = self.inference.then(door::no_grad);
         let loaded = self.program.loaded(host)?;
         host.tick()?;
         let _watched = interrupt::watch(host.stop.clone());
         let mut world = World { host, loaded, modes: Vec::new() };
         run::run(&self.code, &self.options, values, &mut world)
+    }
+
+    /// The parameters that are not bound to values.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.open.iter().map(|&place| self.parameter(place))
+    }
+
+    fn parameter(&self, place: usize) -> &Parameter {
+        &self.program.functions[self.function.0 as usize].parameters[place]
+    }
+
+    /// The program's text, as it is read again: torch's `code`.
+    pub fn code(&self) -> String {
+        self.program.code().text
     }
 
     /// The graph as it was lowered.

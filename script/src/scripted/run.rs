@@ -18,6 +18,9 @@ pub(super) fn run(code: &Code, options: &Options, args: Vec<Value>, world: &mut 
     for (at, constant) in &code.constants {
         registers[*at as usize] = value_of(constant);
     }
+    for (at, tensor) in &code.tensors {
+        registers[*at as usize] = Value::Tensor(tensor.clone());
+    }
     let mut at = 0;
     while let Some(instruction) = code.instructions.get(at) {
         at += 1;

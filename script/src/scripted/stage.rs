@@ -13,7 +13,7 @@ use crate::syntax::{BinaryOp, CompareOp};
 use crate::tree::Conversion;
 use crate::value::Value;
 use graph::ir::{BlockId, Graph, Node, NodeKind, Operand, Type, ValueId};
-use graph::trace::{cond, while_loop};
+use graph::trace::{cond, constant, while_loop};
 use runtime::error::{Error, Result};
 use runtime::{DType, DeviceId, Tensor, origin};
 use smallvec::SmallVec;
@@ -72,6 +72,7 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
                     let results = &self.graph.block(node.blocks[0]).results;
                     node.outputs.iter().zip(results).for_each(|(&v, &r)| self.set(v, self.get(r)));
                 }
+                NodeKind::Constant(tensor) => self.set(node.outputs[0], Value::Tensor(constant(tensor)?)),
                 NodeKind::Host(call) => {
                     let call = Call::of(call.as_ref())
                         .ok_or_else(|| Error::internal("a foreign call in a region"))?;

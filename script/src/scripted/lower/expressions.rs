@@ -1,7 +1,7 @@
 //! Expressions: one function from an expression to its value.
 
 use super::{Lowering, assigned_in, ir_type, pieces};
-use crate::scripted::action::Action;
+use crate::scripted::action::{Action, Call};
 use crate::tree::{Constant, Expr, ExprKind, IndexPart, Returns, Slot};
 use crate::types::Type;
 use graph::ir::{Operand, Type as IrType, ValueId};
@@ -98,7 +98,17 @@ impl Lowering<'_> {
                 self.at(e.span);
                 let ty = if *returns == Returns::Nothing { IrType::AnyTensor } else { ty };
                 let action = Action::Torch { call: call.clone(), given, returns: returns.clone() };
-                return Ok(self.one(action, operands, ty));
+                let known = |name: &str| {
+                    let at = call.parameters.iter().position(|p| p.name == name)?;
+                    Some(match &args.get(at)?.as_ref()?.kind {
+                        ExprKind::Constant(c) => number(c),
+                        _ => None,
+                    })
+                };
+                return Ok(match action.is_still(&known) {
+                    true => self.made(Call::still(action, self.writes), operands, &[ty])[0],
+                    false => self.one(action, operands, ty),
+                });
             }
             ExprKind::Index { tensor, index } => {
                 let (parts, operands) = self.indexed(tensor, index)?;
@@ -206,6 +216,14 @@ impl Lowering<'_> {
 
 fn found(value: Option<ValueId>) -> Result<ValueId> {
     value.ok_or_else(|| Error::internal("a branch that was to give a value gave none"))
+}
+
+/// The number that a constant of the source is.
+fn number(constant: &Constant) -> Option<Scalar> {
+    match host(constant) {
+        Host::Scalar(number) => Some(number),
+        _ => None,
+    }
 }
 
 /// A constant of the source as a constant of the graph.

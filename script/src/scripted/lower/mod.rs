@@ -159,7 +159,10 @@ impl Lowering<'_> {
 
     /// A node of an action.
     fn node(&mut self, action: Action, operands: Vec<Operand>, types: &[IrType]) -> Vec<ValueId> {
-        let call = Call::new(action, self.writes);
+        self.made(Call::new(action, self.writes), operands, types)
+    }
+
+    fn made(&mut self, call: Arc<Call>, operands: Vec<Operand>, types: &[IrType]) -> Vec<ValueId> {
         let node =
             self.builder.node(NodeKind::Host(call), operands, Vec::new(), types, Some(Origin::caller()));
         self.builder.outputs(node).to_vec()
