@@ -301,7 +301,8 @@ impl Entry {
         match &self.scripted {
             Some(scripted) => {
                 let named = args.into_iter().zip(self.parameters());
-                let open = named.filter(|(_, p)| !self.is_constant(&p.name)).map(|(value, _)| value);
+                let open = |name: &str| scripted.parameters().any(|p| &*p.name == name);
+                let open = named.filter(|(_, p)| open(&p.name)).map(|(value, _)| value);
                 scripted.call(&mut host, open.collect())
             }
             None => self.program.call(&mut host, self.function, args),
