@@ -226,11 +226,9 @@ impl Carver<'_> {
     fn computable(&self, action: &Action, node: &Node) -> bool {
         match action {
             Action::Torch { call, returns, .. } => {
-                let hidden = action.writes() || call.draws() || self.writes && call.views();
-                !hidden && !matches!(returns, Returns::Bool | Returns::TupleOf(_))
                 let draws = call.draws() && !is_still(node);
                 let hidden = action.writes() || draws || self.writes && call.views();
-                !hidden && *returns != Returns::Bool
+                !hidden && !matches!(returns, Returns::Bool | Returns::TupleOf(_))
             }
             Action::Index(parts) => !self.writes && !parts.contains(&Part::List),
             // A list that nobody but torch's calls see.
