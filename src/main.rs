@@ -290,7 +290,8 @@ fn main() -> ExitCode {
 /// Exit status of a program that the user interrupted.
 const INTERRUPTED: u8 = 130;
 
-/// A flag that the first Ctrl-C sets, so that the step at hand is the last; the second ends the process at once.
+/// A flag that the first Ctrl-C sets, so that the step at hand is the last and a loop in it ends after its turn; the second
+/// ends the process at once.
 fn until_interrupted() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -302,6 +303,8 @@ fn until_interrupted() -> Arc<AtomicBool> {
     if let Err(error) = handler {
         eprintln!("warning: Ctrl-C cannot be caught: {error}");
     }
+    // For as long as the process lives.
+    std::mem::forget(runtime::interrupt::watch(Some(stop.clone())));
     stop
 }
 
