@@ -9,6 +9,7 @@ from torch import Tensor
 
 
 def forward(x: Tensor) -> Tensor:
+    x = -torch.abs(x)
     while bool(x < 1):
         x = -(x * x)
     return x
