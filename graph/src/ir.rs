@@ -147,6 +147,14 @@ impl Operand {
         }
     }
 
+    /// The value, if it is one by itself.
+    pub fn value(&self) -> Option<ValueId> {
+        match self {
+            Operand::Value(v) => Some(*v),
+            Operand::Values(_) | Operand::Host(_) => None,
+        }
+    }
+
     /// The same operand with every value replaced.
     pub fn map(&self, mut f: impl FnMut(ValueId) -> ValueId) -> Operand {
         match self {
@@ -255,6 +263,16 @@ impl Node {
             | NodeKind::HostOp(_)
             | NodeKind::Host(_) => None,
         }
+    }
+
+    /// Whether it is this op of the table.
+    pub fn is(&self, op: &'static OpDef) -> bool {
+        self.op().is_some_and(|own| std::ptr::eq(own, op))
+    }
+
+    /// Operand `i`, if it is a value by itself.
+    pub fn value(&self, i: usize) -> Option<ValueId> {
+        self.operands.get(i)?.value()
     }
 
     /// Host operand `i`; `Host::None` where it is left out or not a host value.

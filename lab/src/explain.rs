@@ -77,6 +77,11 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
         true => floats(arguments),
         false => Vec::new(),
     };
+    // A part of a program has inputs of its own.
+    let part = |name: &str, compiled: &CompiledFunction| {
+        let floats = float_places(compiled.graph().params(), compiled.graph());
+        forward_and_backward(name, compiled, if request.grad { &floats } else { &[] }, &options)
+    };
     match mode.staging {
         Staging::Autograd | Staging::Tape => {
             Err(Error::value(format!("the mode '{}' makes no graphs", mode.name))
@@ -95,9 +100,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
             let mut stages = vec![Stage::new("program", scripted.graph(), &options)?];
             for region in scripted.regions() {
                 for compiled in region.compiled.iter().rev() {
-                    let floats = float_places(compiled.graph().params(), compiled.graph());
-                    let wanted = if request.grad { floats } else { Vec::new() };
-                    stages.extend(forward_and_backward(&region.name, compiled, &wanted, &options)?);
+                    stages.extend(part(&region.name, compiled)?);
                 }
             }
             Ok(stages)
@@ -109,10 +112,8 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
             compiled.call(&arguments_of(inputs))?;
             let mut stages = Vec::new();
             for (i, variants) in compiled.parts().iter().enumerate() {
-                for part in variants {
-                    let floats = float_places(part.graph().params(), part.graph());
-                    let wanted = if request.grad { floats } else { Vec::new() };
-                    stages.extend(forward_and_backward(&format!("part {i}"), part, &wanted, &options)?);
+                for compiled in variants {
+                    stages.extend(part(&format!("part {i}"), compiled)?);
                 }
             }
             Ok(stages)

@@ -5,6 +5,27 @@ use crate::autograph;
 use crate::syntax::BinaryOp;
 use crate::value::Value;
 use runtime::error::{Error, Result};
+use runtime::ops;
+use runtime::table::OpDef;
+
+/// The op of the table that an operator is element by element; the matrix product is none.
+pub(crate) fn elementwise(op: BinaryOp) -> Option<&'static OpDef> {
+    Some(match op {
+        BinaryOp::Add => &ops::ADD,
+        BinaryOp::Sub => &ops::SUB,
+        BinaryOp::Mul => &ops::MUL,
+        BinaryOp::Div => &ops::DIV,
+        BinaryOp::FloorDiv => &ops::FLOOR_DIVIDE,
+        BinaryOp::Mod => &ops::REMAINDER,
+        BinaryOp::Pow => &ops::POW,
+        BinaryOp::And => &ops::BITWISE_AND,
+        BinaryOp::Or => &ops::BITWISE_OR,
+        BinaryOp::Xor => &ops::BITWISE_XOR,
+        BinaryOp::Shl => &ops::BITWISE_LEFT_SHIFT,
+        BinaryOp::Shr => &ops::BITWISE_RIGHT_SHIFT,
+        BinaryOp::MatMul => return None,
+    })
+}
 
 #[cold]
 fn overflow(what: &str) -> Error {

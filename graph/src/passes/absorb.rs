@@ -12,7 +12,6 @@ use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite};
 use kernels::DType;
 use runtime::error::Result;
 use runtime::ops;
-use runtime::table::OpDef;
 use runtime::tensor::Tensor;
 use runtime::value::{Arg, Host};
 use std::collections::{HashMap, HashSet};
@@ -75,17 +74,6 @@ struct Search<'g> {
     within: HashMap<NodeId, BlockId>,
 }
 
-fn is(op: &'static OpDef, other: &'static OpDef) -> bool {
-    std::ptr::eq(op, other)
-}
-
-fn value(operand: Option<&Operand>) -> Option<ValueId> {
-    match operand? {
-        Operand::Value(v) => Some(*v),
-        Operand::Values(_) | Operand::Host(_) => None,
-    }
-}
-
 impl<'g> Search<'g> {
     fn new(graph: &'g Graph) -> Search<'g> {
         let mut search = Search {
@@ -107,7 +95,7 @@ impl<'g> Search<'g> {
     }
 
     fn constant(&self, operand: Option<&Operand>) -> Option<&'g Tensor> {
-        match &self.graph.node(self.made[value(operand)?.0 as usize]?).kind {
+        match &self.graph.node(self.made[operand?.value()?.0 as usize]?).kind {
             NodeKind::Constant(tensor) => Some(tensor),
             _ => None,
         }
@@ -116,8 +104,7 @@ impl<'g> Search<'g> {
     /// The layer that a node is with what follows it, and the nodes that follow.
     fn layer(&self, id: NodeId) -> Option<(Layer, Vec<NodeId>)> {
         let node = self.graph.node(id);
-        let op = node.op()?;
-        let (linear, convolution) = (is(op, &ops::LINEAR), is(op, &ops::CONVOLUTION));
+        let (linear, convolution) = (node.is(&ops::LINEAR), node.is(&ops::CONVOLUTION));
         if !linear && !convolution {
             return None;
         }
@@ -190,7 +177,7 @@ impl<'g> Search<'g> {
     ) -> Option<&'static str> {
         let node: &Node = self.graph.node(id);
         let op = node.op()?;
-        let first = value(node.operands.first()) == Some(last);
+        let first = node.value(0) == Some(last);
         let other = self.constant(node.operands.get(usize::from(first)))?;
         // Another factor of the second operand, or another kind of division.
         let plain = matches!(node.operands.get(2), None | Some(Operand::Host(Host::None)));
@@ -208,13 +195,18 @@ impl<'g> Search<'g> {
             return None;
         }
         let by = other.to_f64_vec().ok()?;
-        match op {
-            op if is(op, &ops::ADD) => affine.each(&by, |s, t, c| (s, t + c)),
-            op if is(op, &ops::SUB) && first => affine.each(&by, |s, t, c| (s, t - c)),
-            op if is(op, &ops::SUB) => affine.each(&by, |s, t, c| (-s, c - t)),
-            op if is(op, &ops::MUL) => affine.each(&by, |s, t, c| (s * c, t * c)),
-            op if is(op, &ops::DIV) && first => affine.each(&by, |s, t, c| (s / c, t / c)),
-            _ => return None,
+        if node.is(&ops::ADD) {
+            affine.each(&by, |s, t, c| (s, t + c));
+        } else if node.is(&ops::SUB) && first {
+            affine.each(&by, |s, t, c| (s, t - c));
+        } else if node.is(&ops::SUB) {
+            affine.each(&by, |s, t, c| (-s, c - t));
+        } else if node.is(&ops::MUL) {
+            affine.each(&by, |s, t, c| (s * c, t * c));
+        } else if node.is(&ops::DIV) && first {
+            affine.each(&by, |s, t, c| (s / c, t / c));
+        } else {
+            return None;
         }
         Some(op.name)
     }

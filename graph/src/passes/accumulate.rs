@@ -13,7 +13,6 @@ use crate::rewrite::{Outcome, Rewrite, Visitor, makers, rewrite};
 use kernels::Scalar;
 use runtime::error::Result;
 use runtime::ops;
-use runtime::table::OpDef;
 use runtime::value::{Arg, Host};
 use std::collections::{HashMap, HashSet};
 
@@ -61,17 +60,6 @@ struct Accumulate {
     gone: HashSet<NodeId>,
 }
 
-fn is(op: &'static OpDef, other: &'static OpDef) -> bool {
-    std::ptr::eq(op, other)
-}
-
-fn value(operand: Option<&Operand>) -> Option<ValueId> {
-    match operand? {
-        Operand::Value(v) => Some(*v),
-        Operand::Values(_) | Operand::Host(_) => None,
-    }
-}
-
 fn number(operand: Option<&Operand>) -> Option<f64> {
     match operand? {
         Operand::Host(Host::Scalar(v)) => Some(v.to_f64()),
@@ -89,15 +77,14 @@ fn match_update(
     uses: &[u32],
 ) -> Option<(Update, Vec<NodeId>)> {
     let node = graph.node(id);
-    let op = node.op()?;
-    let sign = if is(op, &ops::ADD) {
+    let sign = if node.is(&ops::ADD) {
         1.0
-    } else if is(op, &ops::SUB) {
+    } else if node.is(&ops::SUB) {
         -1.0
     } else {
         return None;
     };
-    if value(node.operands.first())? != state {
+    if node.value(0)? != state {
         return None;
     }
     let alpha = match node.host(2).as_arg() {
@@ -106,13 +93,13 @@ fn match_update(
     };
     let mut factor = sign * alpha;
     let mut gone = Vec::new();
-    let mut term = value(node.operands.get(1))?;
+    let mut term = node.value(1)?;
     let mut maker = made[term.0 as usize]?;
-    if is(graph.node(maker).op()?, &ops::MUL) {
-        let scaled = &graph.node(maker).operands;
-        let (inner, by) = match (value(scaled.first()), number(scaled.get(1))) {
+    if graph.node(maker).is(&ops::MUL) {
+        let scaled = graph.node(maker);
+        let (inner, by) = match (scaled.value(0), number(scaled.operands.get(1))) {
             (Some(v), Some(by)) => (v, by),
-            _ => (value(scaled.get(1))?, number(scaled.first())?),
+            _ => (scaled.value(1)?, number(scaled.operands.first())?),
         };
         if uses[term.0 as usize] != 1 {
             return None;
@@ -124,14 +111,14 @@ fn match_update(
     }
     let product = graph.node(maker);
     let (ty, whole) = (graph.tensor_type(term).ok()?, graph.tensor_type(state).ok()?);
-    let fits = is(product.op()?, &ops::MATMUL) && uses[term.0 as usize] == 1 && ty == whole && ty.rank() == 2;
+    let fits = product.is(&ops::MATMUL) && uses[term.0 as usize] == 1 && ty == whole && ty.rank() == 2;
     // A product in another block would move out of it.
     let here = |id: NodeId| graph.block(block).nodes.contains(&id);
     if !fits || !here(maker) || !here(id) || !ty.dtype.is_float() {
         return None;
     }
     gone.push(maker);
-    let (a, b) = (value(product.operands.first())?, value(product.operands.get(1))?);
+    let (a, b) = (product.value(0)?, product.value(1)?);
     let matrices = [a, b].iter().all(|&v| graph.tensor_type(v).is_ok_and(|t| t.rank() == 2));
     matrices.then_some((Update { state, a, b, factor }, gone))
 }

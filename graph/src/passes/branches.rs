@@ -98,13 +98,12 @@ fn parts(graph: &Graph, node: &Node) -> Parts {
     if values.len() != node.operands.len() || !values.iter().all(truth) {
         return Parts::Itself;
     }
-    let is = |op| node.op().is_some_and(|o| std::ptr::eq(o, op));
     let host = |name| matches!(node.kind, NodeKind::HostOp(op) if op.name == name);
     match values.as_slice() {
-        [one] if is(&ops::LOGICAL_NOT) || host("host.not") => Parts::Not(*one),
+        [one] if node.is(&ops::LOGICAL_NOT) || host("host.not") => Parts::Not(*one),
         [one] if host("host.truth_of") => Parts::All(vec![*one]),
-        _ if is(&ops::LOGICAL_AND) || host("host.all_of") => Parts::All(values),
-        _ if is(&ops::LOGICAL_OR) || host("host.any_of") => Parts::Any(values),
+        _ if node.is(&ops::LOGICAL_AND) || host("host.all_of") => Parts::All(values),
+        _ if node.is(&ops::LOGICAL_OR) || host("host.any_of") => Parts::Any(values),
         _ => Parts::Itself,
     }
 }

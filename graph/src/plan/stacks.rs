@@ -138,7 +138,7 @@ impl Emitter<'_> {
         let block = graph.block(body);
         for &id in &block.nodes {
             let node = graph.node(id);
-            if !node.op().is_some_and(|op| std::ptr::eq(op, &ops::STACK_PUSH)) {
+            if !node.is(&ops::STACK_PUSH) {
                 continue;
             }
             let reads: SmallVec<[ValueId; 2]> = node.reads().collect();

@@ -2,12 +2,13 @@
 //! host does with ints and floats, tensor operations do here, with one difference: an int that overflows wraps around, and
 //! a division of ints by zero gives what the tensor operation gives, since a graph has no exceptions.
 
+use crate::arithmetic;
 use crate::syntax::{BinaryOp, CompareOp};
 use crate::tree::Conversion;
 use crate::value::Value;
 use runtime::error::{Error, Result};
 use runtime::table::OpDef;
-use runtime::{Arg, DType, DeviceId, Origin, Tensor, door, ops};
+use runtime::{Arg, DType, DeviceId, Origin, Tensor, door};
 
 /// What kind of number a value is, as the type of the tensor that stands for it.
 pub(crate) fn kind(value: &Value) -> Option<DType> {
@@ -88,21 +89,8 @@ pub(crate) fn binary(op: BinaryOp, a: &Value, b: &Value) -> Result<Value> {
         BinaryOp::Pow if !matches!(b, Value::Int(0..) | Value::Bool(_)) => DType::F64,
         _ => DType::I64,
     };
-    let op = match op {
-        BinaryOp::Add => &ops::ADD,
-        BinaryOp::Sub => &ops::SUB,
-        BinaryOp::Mul => &ops::MUL,
-        BinaryOp::Div => &ops::DIV,
-        BinaryOp::FloorDiv => &ops::FLOOR_DIVIDE,
-        BinaryOp::Mod => &ops::REMAINDER,
-        BinaryOp::Pow => &ops::POW,
-        BinaryOp::And => &ops::BITWISE_AND,
-        BinaryOp::Or => &ops::BITWISE_OR,
-        BinaryOp::Xor => &ops::BITWISE_XOR,
-        BinaryOp::Shl => &ops::BITWISE_LEFT_SHIFT,
-        BinaryOp::Shr => &ops::BITWISE_RIGHT_SHIFT,
-        BinaryOp::MatMul => return Err(Error::value("TypeError: numbers have no matrix product")),
-    };
+    let op = arithmetic::elementwise(op)
+        .ok_or_else(|| Error::value("TypeError: numbers have no matrix product"))?;
     bind(op, &tensor(a, common)?, &tensor(b, common)?)
 }
 

@@ -9,7 +9,7 @@ use crate::value::{Cursor, Value};
 use eager::Autograd;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::table::OpDef;
-use runtime::{Arg, Origin, Tensor, door, ops};
+use runtime::{Arg, Origin, Tensor, door};
 use std::rc::Rc;
 
 /// Where a block went.
@@ -279,23 +279,8 @@ pub(crate) fn augment(op: BinaryOp, current: &Value, value: &Value) -> Result<Op
 
 /// The op that `op=` of a tensor writes with.
 fn op_in_place(op: BinaryOp) -> Result<&'static OpDef> {
-    Ok(match op {
-        BinaryOp::Add => &ops::ADD,
-        BinaryOp::Sub => &ops::SUB,
-        BinaryOp::Mul => &ops::MUL,
-        BinaryOp::Div => &ops::DIV,
-        BinaryOp::FloorDiv => &ops::FLOOR_DIVIDE,
-        BinaryOp::Mod => &ops::REMAINDER,
-        BinaryOp::Pow => &ops::POW,
-        BinaryOp::And => &ops::BITWISE_AND,
-        BinaryOp::Or => &ops::BITWISE_OR,
-        BinaryOp::Xor => &ops::BITWISE_XOR,
-        BinaryOp::Shl => &ops::BITWISE_LEFT_SHIFT,
-        BinaryOp::Shr => &ops::BITWISE_RIGHT_SHIFT,
-        BinaryOp::MatMul => {
-            return Err(Error::new(ErrorKind::InPlace, "a matrix product cannot be written in place")
-                .hint("write a = a @ b"));
-        }
+    arithmetic::elementwise(op).ok_or_else(|| {
+        Error::new(ErrorKind::InPlace, "a matrix product cannot be written in place").hint("write a = a @ b")
     })
 }
 

@@ -84,7 +84,7 @@ impl<'g> Facts<'g> {
     fn made_by(&self, value: ValueId, op: &'static OpDef) -> Option<&'g Node> {
         let id = self.makers[value.0 as usize].filter(|id| self.here.contains(id))?;
         let node = self.graph.node(id);
-        is(node, op).then_some(node)
+        node.is(op).then_some(node)
     }
 
     /// The extents of a tensor, where they are known and it holds anything.
@@ -99,27 +99,16 @@ impl<'g> Facts<'g> {
 
     /// The factors of a product of two matrices of floats.
     fn factors(&self, node: &Node) -> Option<(ValueId, ValueId)> {
-        let (a, b) = (value(node, 0)?, value(node, 1)?);
+        let (a, b) = (node.value(0)?, node.value(1)?);
         let matrix = |v| self.dims(v).is_some_and(|d| d.len() == 2) && self.is_float(v);
-        (is(node, &ops::MATMUL) && matrix(a) && matrix(b)).then_some((a, b))
+        (node.is(&ops::MATMUL) && matrix(a) && matrix(b)).then_some((a, b))
     }
 
     /// What a value is the transpose of.
     fn transposed(&self, value: ValueId) -> Option<ValueId> {
         let node = self.made_by(value, &ops::PERMUTE)?;
         let turned = node.host(1).as_arg().ints().is_ok_and(|dims| *dims == [1, 0]);
-        self::value(node, 0).filter(|_| turned)
-    }
-}
-
-fn is(node: &Node, op: &'static OpDef) -> bool {
-    node.op().is_some_and(|o| std::ptr::eq(o, op))
-}
-
-fn value(node: &Node, i: usize) -> Option<ValueId> {
-    match node.operands.get(i)? {
-        Operand::Value(v) => Some(*v),
-        Operand::Values(_) | Operand::Host(_) => None,
+        node.value(0).filter(|_| turned)
     }
 }
 

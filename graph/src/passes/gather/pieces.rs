@@ -1,6 +1,6 @@
 //! Of what a value is a run of elements, and whether runs side by side are all of it.
 
-use super::{Facts, int, value};
+use super::{Facts, int};
 use crate::ir::{NodeId, ValueId};
 use runtime::ops;
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl<'a, 'g> Pieces<'a, 'g> {
             }
             let facts = self.facts;
             if let Some(node) = facts.made_by(v, &ops::SELECT) {
-                let base = value(node, 0)?;
+                let base = node.value(0)?;
                 let dims = facts.dims(base)?;
                 let at = int(node, 2)?;
                 let at = usize::try_from(if at < 0 { at + dims[0] as i64 } else { at }).ok()?;
@@ -94,7 +94,7 @@ impl<'a, 'g> Pieces<'a, 'g> {
                 begin += at * dims[1..].iter().product::<usize>();
                 v = base;
             } else if let Some(node) = facts.made_by(v, &ops::SLICE) {
-                let base = value(node, 0)?;
+                let base = node.value(0)?;
                 let dims = facts.dims(base)?;
                 let start = int(node, 2).unwrap_or(0);
                 if int(node, 1).unwrap_or(0) != 0 || int(node, 4).unwrap_or(1) != 1 || start < 0 {
@@ -103,7 +103,7 @@ impl<'a, 'g> Pieces<'a, 'g> {
                 begin += (start as usize).min(dims[0]) * dims[1..].iter().product::<usize>();
                 v = base;
             } else if let Some(node) = facts.made_by(v, &ops::UNSQUEEZE) {
-                v = value(node, 0)?;
+                v = node.value(0)?;
             } else {
                 return Some((Whole::Value(v), begin));
             }

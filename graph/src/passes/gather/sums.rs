@@ -1,6 +1,6 @@
 //! Sums of which some terms can be taken together.
 
-use super::{Facts, int, is, value};
+use super::{Facts, int};
 use crate::ir::{Node, NodeId, ValueId};
 use runtime::ops;
 use runtime::value::Arg;
@@ -60,14 +60,14 @@ pub(super) fn sums(facts: &Facts) -> HashMap<NodeId, Sum> {
 
 /// The addends, if a node adds two tensors of floats of its own type.
 fn addends(facts: &Facts, node: &Node) -> Option<(ValueId, ValueId)> {
-    let (a, b) = (value(node, 0)?, value(node, 1)?);
+    let (a, b) = (node.value(0)?, node.value(1)?);
     let &[out] = node.outputs.as_slice() else { return None };
     let whole = match node.host(2).as_arg() {
         Arg::None => true,
         other => other.float().is_ok_and(|alpha| alpha == 1.0),
     };
     let like = |v| facts.graph.ty(v) == facts.graph.ty(out);
-    (is(node, &ops::ADD) && whole && like(a) && like(b) && facts.is_float(out)).then_some((a, b))
+    (node.is(&ops::ADD) && whole && like(a) && like(b) && facts.is_float(out)).then_some((a, b))
 }
 
 /// The terms of a sum, through additions that nobody else reads.
@@ -98,7 +98,7 @@ fn parts(facts: &Facts, leaves: Vec<ValueId>, out: ValueId) -> Vec<Term> {
             let node = facts.made_by(leaf, &ops::SLICE_BACKWARD)?;
             let (dim, start, step) = (int(node, 2)?, int(node, 3)?, int(node, 4)?);
             let dim = usize::try_from(if dim < 0 { dim + dims.len() as i64 } else { dim }).ok()?;
-            let gradient = value(node, 0)?;
+            let gradient = node.value(0)?;
             let extent = *facts.dims(gradient)?.get(dim)?;
             (step == 1).then_some((dim, (usize::try_from(start).ok()?, extent, gradient, leaf)))
         };
