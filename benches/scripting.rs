@@ -1,8 +1,9 @@
-//! What scripting a program of 200 lines costs, by stage: parsing, checking, the graphs of all its entries, their passes.
+//! What scripting a program of 200 lines costs, by stage: parsing, checking, the graphs of all its
+//! entries; and what their first calls add, which is the passes (torch.jit.script leaves them to the first call too).
 //! The program is shipped ones behind each other, every function and class under a name of its own.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graph::{Options, PassSelection};
+use graph::Options;
 use script::diagnostics::SourceFile;
 use script::tree::Program;
 use std::hint::black_box;
@@ -86,23 +87,27 @@ fn scripting(c: &mut Criterion) {
     let (module, _) = script::parse::parse(&text);
     let program = Arc::new(Program::parse("program.py", text.as_str()).expect("a program"));
     let entries: Vec<_> = (0..PROGRAMS.len()).filter_map(|i| program.find(&format!("forward_{i}"))).collect();
-    let all = |program: &Arc<Program>, passes: PassSelection| {
-        let options = Options { passes, ..Options::default() };
+    let all = |program: &Arc<Program>, ready: bool| {
         for &entry in &entries {
-            black_box(script::scripted::script(program.clone(), entry, options.clone()).expect("a graph"));
+            let scripted =
+                script::scripted::script(program.clone(), entry, Options::default()).expect("a graph");
+            if ready {
+                scripted.optimized().expect("a graph after the passes");
+            }
+            black_box(scripted);
         }
     };
     let mut group = c.benchmark_group(format!("scripting {lines} lines"));
     group.bench_function("parse", |b| b.iter(|| script::parse::parse(black_box(&text))));
     group.bench_function("check", |b| b.iter(|| script::check::check(source(), black_box(&module))));
-    group.bench_function("graphs without passes", |b| b.iter(|| all(&program, PassSelection::None)));
-    group.bench_function("graphs", |b| b.iter(|| all(&program, PassSelection::All)));
-    group.bench_function("all", |b| {
-        b.iter(|| {
-            let program = Program::parse("program.py", black_box(text.as_str())).expect("a program");
-            all(&Arc::new(program), PassSelection::All);
-        });
-    });
+    group.bench_function("graphs", |b| b.iter(|| all(&program, false)));
+    group.bench_function("graphs, and what first calls add", |b| b.iter(|| all(&program, true)));
+    let whole = |ready: bool| {
+        let program = Program::parse("program.py", black_box(text.as_str())).expect("a program");
+        all(&Arc::new(program), ready);
+    };
+    group.bench_function("text to scripted", |b| b.iter(|| whole(false)));
+    group.bench_function("text to the first calls", |b| b.iter(|| whole(true)));
     group.finish();
 }
 

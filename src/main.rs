@@ -429,7 +429,7 @@ fn run_code(args: CodeArgs) -> runtime::Result<ExitCode> {
     }
     let running = entry.in_mode(Mode::named("torch.script")?, args.exact)?;
     if let Some(scripted) = &running.scripted {
-        println!("{}", if args.graph { scripted.graph() } else { scripted.optimized() });
+        println!("{}", if args.graph { scripted.graph() } else { scripted.optimized()? });
     }
     Ok(ExitCode::SUCCESS)
 }

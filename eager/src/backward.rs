@@ -3,11 +3,12 @@
 use crate::engine::{ResidualSource, history};
 use crate::node::{Edge, Leaf, Links, Node, Rule, needs_of, slot_for, slot_of};
 use crate::saved::{Kept, Values, freed_error, values};
+use runtime::callable::Ask;
 use runtime::door;
 use runtime::error::{Error, Result};
 use runtime::hash::NumberMap;
 use runtime::ops;
-use runtime::reverse::{self, Cotangents, Recorded};
+use runtime::reverse::{self, Cotangents, Later, Recorded};
 use runtime::shared::Shared;
 use runtime::table::{Gradients, OpDef, Saves, Vjp, VjpContext};
 use runtime::{Arg, Origin, Tensor};
@@ -185,6 +186,8 @@ pub(crate) fn full_like(tensor: &Tensor, value: f32) -> Result<Tensor> {
 struct Walk {
     create_graph: bool,
     retain_graph: bool,
+    /// Whether nothing records the walk.
+    alone: bool,
     /// Numbers of the nodes and leaves on the way to the targets; `None` where every leaf is one.
     wanted: Option<HashSet<u64>>,
     leaves: RefCell<NumberMap<Shared<Leaf>>>,
@@ -208,7 +211,8 @@ impl Captured {
 
 impl Walk {
     fn new(create_graph: bool, retain_graph: bool) -> Walk {
-        Walk { create_graph, retain_graph, wanted: None, leaves: RefCell::default() }
+        let alone = !create_graph && !door::in_scope();
+        Walk { create_graph, retain_graph, alone, wanted: None, leaves: RefCell::default() }
     }
 
     /// Visits only what lies between the roots and the targets. Numbers ascend along edges, so one pass in ascending
@@ -325,7 +329,9 @@ impl Recorded for Step<'_> {
         self.node.edges.get(operand).map_or(reverse::Edge::None, |edge| self.walk.follow(edge))
     }
 
-    fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {
+    fn vjp(&self, cotangents: &Cotangents, later: &Later) -> Result<Gradients> {
+        // Single gradients are seen where they are recorded or searched.
+        let later = Some(later).filter(|_| self.walk.alone && !ANOMALY.get());
         let node = &*self.node;
         let needs = node
             .edges
@@ -336,13 +342,14 @@ impl Recorded for Step<'_> {
             return Ok(SmallVec::from_elem(None, node.edges.len()));
         }
         let gradients = match &node.rule {
-            Rule::Op(op) => self.op_vjp(op, needs, cotangents),
+            Rule::Op(op) => self.op_vjp(op, needs, cotangents, later),
             Rule::Call(call) => {
                 let (callable, sources) = &**call;
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = needs_of(&node.edges);
                 let (args, residuals) = self.call_operands(sources, &|arg| callable.reads(arg, kept))?;
-                callable.clone().vjp_for(&args, &residuals, cotangents, kept).map(|g| g.into_iter().collect())
+                let ask = Ask { needs: kept, later };
+                callable.clone().vjp(&args, &residuals, cotangents, ask).map(|g| g.into_iter().collect())
             }
             Rule::Part(region) => region.part_gradient(&whole(cotangents)?).map(|g| smallvec![Some(g)]),
             Rule::Splice(region) => region.splice_gradients(&whole(cotangents)?, needs),
@@ -416,7 +423,13 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn op_vjp(&self, op: &'static OpDef, needs: u64, cotangents: &Cotangents) -> Result<Gradients> {
+    fn op_vjp(
+        &self,
+        op: &'static OpDef,
+        needs: u64,
+        cotangents: &Cotangents,
+        later: Option<&Later>,
+    ) -> Result<Gradients> {
         let node = &*self.node;
         let (saves, rule) = match op.vjp {
             Vjp::Rule(saves, rule) => (saves, rule),
@@ -455,7 +468,7 @@ impl Step<'_> {
             },
         )?;
         drop(kept);
-        rule(&VjpContext { op, args: &args, outputs: &outputs, cotangents, needs })
+        rule(&VjpContext { op, args: &args, outputs: &outputs, cotangents, needs, later })
     }
 
     /// Arguments and residuals of a call.

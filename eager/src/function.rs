@@ -7,7 +7,7 @@ use crate::autograd::Autograd;
 use crate::backward::{GradOptions, grad};
 use crate::engine::history;
 use crate::node::{Edge, refusing};
-use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::door::{self, Outputs};
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::{TensorType, Types};
@@ -117,18 +117,9 @@ impl<F: Function> Callable for Applied<F> {
         args: &[Tensor],
         residuals: &[Tensor],
         cotangents: &[Option<Tensor>],
+        ask: Ask,
     ) -> Result<ArgGradients> {
-        self.vjp_for(args, residuals, cotangents, u64::MAX)
-    }
-
-    fn vjp_for(
-        self: Arc<Self>,
-        args: &[Tensor],
-        residuals: &[Tensor],
-        cotangents: &[Option<Tensor>],
-        needs: u64,
-    ) -> Result<ArgGradients> {
-        let context = FunctionContext { saved: residuals.to_vec(), plain: Vec::new(), needs };
+        let context = FunctionContext { saved: residuals.to_vec(), plain: Vec::new(), needs: ask.needs };
         let once = self.function.once_differentiable() && door::grad_enabled();
         let gradients = {
             let _unrecorded = once.then(door::no_grad);
@@ -227,6 +218,7 @@ impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync + 'static> Callable f
         args: &[Tensor],
         _: &[Tensor],
         cotangents: &[Option<Tensor>],
+        _: Ask,
     ) -> Result<ArgGradients> {
         let again = door::grad_enabled();
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).clone();

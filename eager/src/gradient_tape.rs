@@ -2,10 +2,11 @@
 
 use crate::backward::full_like;
 use crate::tape::{Entry, From, Rule, Tape, tensor_key, variable_key};
+use runtime::callable::Ask;
 use runtime::door::{self, Scope};
 use runtime::error::{Error, Origin, Result};
 use runtime::hash::NumberMap;
-use runtime::reverse::{self, Cotangents, Edge, Recorded};
+use runtime::reverse::{self, Cotangents, Edge, Later, Recorded};
 use runtime::table::{Gradients, Vjp, VjpContext};
 use runtime::{Tensor, Variable};
 use smallvec::SmallVec;
@@ -331,7 +332,7 @@ impl Recorded for Visit<'_, '_> {
         self.entry().operands.get(operand).map_or(Edge::None, |from| self.walk.follow(*from))
     }
 
-    fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {
+    fn vjp(&self, cotangents: &Cotangents, _: &Later) -> Result<Gradients> {
         let entry = self.entry();
         let needs = entry
             .operands
@@ -344,7 +345,14 @@ impl Recorded for Visit<'_, '_> {
         let gradients = match &entry.rule {
             Rule::Op(op) => match op.vjp {
                 Vjp::Rule(_, rule) => entry.check().and_then(|()| {
-                    rule(&VjpContext { op, args: &entry.args, outputs: &entry.outputs, cotangents, needs })
+                    rule(&VjpContext {
+                        op,
+                        args: &entry.args,
+                        outputs: &entry.outputs,
+                        cotangents,
+                        needs,
+                        later: None,
+                    })
                 }),
                 Vjp::Zero => Ok(SmallVec::from_elem(None, entry.operands.len())),
                 Vjp::None(why) => Err(op.no_gradient(why)),
@@ -358,7 +366,8 @@ impl Recorded for Visit<'_, '_> {
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = entry.operands.iter().enumerate();
                 let kept = kept.fold(0, |n, (i, from)| n | (from.is_some() as u64) << i.min(63));
-                callable.clone().vjp_for(&args, residuals, cotangents, kept).map(|g| g.into_iter().collect())
+                let ask = Ask { needs: kept, later: None };
+                callable.clone().vjp(&args, residuals, cotangents, ask).map(|g| g.into_iter().collect())
             }),
         }
         .map_err(|e: Error| e.at(entry.origin))?;

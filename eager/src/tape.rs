@@ -3,7 +3,7 @@
 //! Entries hold tensors strongly: a tape belongs to a scope and nothing that it holds leads back to it, and an outer tape
 //! must meet the very tensors that it has seen when an inner tape's rules read them.
 
-use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::hash::NumberMap;
@@ -298,6 +298,7 @@ impl Callable for Augmented {
         args: &[Tensor],
         residuals: &[Tensor],
         cotangents: &[Option<Tensor>],
+        _: Ask,
     ) -> Result<ArgGradients> {
         let count = self.outputs.get().copied().unwrap_or(cotangents.len());
         let (outer, inside) = cotangents.split_at(count.min(cotangents.len()));
@@ -306,6 +307,6 @@ impl Callable for Augmented {
                 "the call keeps values of its inside for its backward, and these cannot be differentiated again",
             ));
         }
-        self.inner.clone().vjp_for(args, residuals, outer, self.needs)
+        self.inner.clone().vjp(args, residuals, outer, Ask { needs: self.needs, later: None })
     }
 }

@@ -302,6 +302,7 @@ impl runtime::callable::Callable for Steep {
         _args: &[Tensor],
         residuals: &[Tensor],
         cotangents: &[Option<Tensor>],
+        _: runtime::callable::Ask,
     ) -> runtime::Result<runtime::callable::ArgGradients> {
         let dy = cotangents[0].as_ref().unwrap();
         let x = if dy.numel() == 1 { &residuals[0] } else { &residuals[1] };

@@ -98,7 +98,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
             let scripted = running.scripted.clone().ok_or_else(|| Error::internal("nothing was scripted"))?;
             running.bound(arguments.templates.clone())(inputs)?;
             let mut stages = vec![Stage::new("program", scripted.graph(), &options)?];
-            for region in scripted.regions() {
+            for region in scripted.regions()? {
                 for compiled in region.compiled.iter().rev() {
                     stages.extend(part(&region.name, compiled)?);
                 }

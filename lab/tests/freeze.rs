@@ -63,7 +63,7 @@ fn every_case_gives_the_same_bits_frozen() {
             assert_eq!(e.to_bytes().unwrap(), f.to_bytes().unwrap(), "{}", case.id);
         }
         frozen += 1;
-        folded += ready.log().records[0].changes.len();
+        folded += ready.log().unwrap().records[0].changes.len();
     }
     refused.sort();
     refused.dedup();

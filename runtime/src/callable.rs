@@ -5,6 +5,7 @@
 use crate::door::Outputs;
 use crate::error::Result;
 use crate::infer::{TensorType, Types};
+use crate::reverse::Later;
 use crate::tensor::Tensor;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -31,29 +32,33 @@ pub trait Callable: Send + Sync {
         let _ = needs;
         self.run_with_residuals(args)
     }
-    /// Whether `vjp_for` reads the elements of argument `arg`, rather than residuals, when nothing records it. An argument
+    /// Whether `vjp` reads the elements of argument `arg`, rather than residuals, when nothing records it. An argument
     /// that is not read may be overwritten before.
     fn reads(&self, arg: usize, needs: u64) -> bool {
         let _ = (arg, needs);
         true
     }
-    /// Like `vjp`, after `run_for_gradient` with the same `needs`.
-    fn vjp_for(
-        self: Arc<Self>,
-        args: &[Tensor],
-        residuals: &[Tensor],
-        cotangents: &[Option<Tensor>],
-        needs: u64,
-    ) -> Result<ArgGradients> {
-        let _ = needs;
-        self.vjp(args, residuals, cotangents)
-    }
     /// Gradients of the arguments for these cotangents (one for each output; `None` is zero), themselves computed through
-    /// the door, so that they can be differentiated again.
+    /// the door, so that they can be differentiated again. What is asked for is what the forward was told.
     fn vjp(
         self: Arc<Self>,
         args: &[Tensor],
         residuals: &[Tensor],
         cotangents: &[Option<Tensor>],
+        ask: Ask,
     ) -> Result<ArgGradients>;
+}
+
+/// What is asked of a call's backward.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// Bit i: the gradient of argument i; bit 63: of all from 63 on.
+    pub needs: u64,
+    /// Where gradients may be left that need not be computed whole.
+    pub later: Option<&'a Later>,
+}
+
+impl Ask<'_> {
+    /// Every gradient, whole.
+    pub const ALL: Ask<'static> = Ask { needs: u64::MAX, later: None };
 }

@@ -5,6 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Dim, Infer, TensorType, Types};
 use crate::lower::{Lowering, Steps};
+use crate::reverse::Later;
 use crate::run::KernelCache;
 use crate::samples::{ErrorSamples, Samples};
 use crate::tensor::Tensor;
@@ -126,6 +127,8 @@ pub struct VjpContext<'a> {
     pub cotangents: &'a [Option<Tensor>],
     /// Bit i: the gradient of flattened tensor operand i is wanted.
     pub needs: u64,
+    /// Where a gradient may be left that need not be computed whole; see `reverse::Later`.
+    pub later: Option<&'a Later>,
 }
 
 impl<'a> VjpContext<'a> {

@@ -8,17 +8,19 @@
 //! itself is recorded (second derivatives), residuals would hide how they came to be: then the gradients are computed by
 //! another compiled function, from arguments and cotangents alone.
 
+use super::factors;
 use super::runner::Runner;
 use crate::compile::partition;
 use crate::grad::{Joint, Position, Split, differentiable, joint};
 use crate::interpret;
 use crate::ir::Graph;
 use crate::options::Options;
-use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::device::DeviceId;
 use runtime::door::{self, Outputs};
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::{TensorType, Types};
+use runtime::reverse::{Left, Product};
 use runtime::tensor::{Tensor, flags};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -33,10 +35,13 @@ pub struct CompiledFunction {
     stateful: OnceLock<Runner>,
     plain: OnceLock<Runner>,
     forwards: Cache<Wanted, Forward>,
-    backwards: Cache<(Wanted, Vec<bool>), Backward>,
+    backwards: Cache<Sought, Backward>,
 }
 
 type Wanted = Vec<bool>;
+
+/// What a backward is made for: wanted gradients, cotangents that are there, and whether products may stay factors.
+type Sought = (Wanted, Vec<bool>, bool);
 
 /// Made once for each key; making one does not block the others.
 struct Cache<K, V>(Mutex<HashMap<K, Arc<V>>>);
@@ -66,6 +71,8 @@ struct Forward {
 struct Backward {
     joint: Joint,
     runner: Runner,
+    /// Which of its gradients are factors of a product.
+    factored: Vec<bool>,
     again: OnceLock<Arc<CompiledFunction>>,
 }
 
@@ -123,7 +130,7 @@ impl CompiledFunction {
         look: impl FnOnce(&Runner, &Runner) -> T,
     ) -> Result<T> {
         let forward = self.forward(wanted)?;
-        let backward = self.backward(wanted, given)?;
+        let backward = self.backward(wanted, given, false)?;
         Ok(look(&forward.runner, &backward.runner))
     }
 
@@ -160,13 +167,20 @@ impl CompiledFunction {
         })
     }
 
-    fn backward(&self, wanted: &[bool], given: &[bool]) -> Result<Arc<Backward>> {
-        self.backwards.get((wanted.to_vec(), given.to_vec()), |(wanted, given)| {
+    fn backward(&self, wanted: &[bool], given: &[bool], factors: bool) -> Result<Arc<Backward>> {
+        self.backwards.get((wanted.to_vec(), given.to_vec(), factors), |(wanted, given, factors)| {
             let saved = &self.forward(wanted)?.saved;
             let joint = joint(&self.pure, self.device, wanted, given)?;
-            let split = self.split(&joint, saved)?;
-            let runner = Runner::new(&split.backward, &self.options, self.device)?;
-            Ok(Backward { joint, runner, again: OnceLock::new() })
+            let backward = self.split(&joint, saved)?.backward;
+            let (backward, factored) = match factors {
+                true => factors::factored(backward)?,
+                false => {
+                    let whole = vec![false; backward.results().len()];
+                    (backward, whole)
+                }
+            };
+            let runner = Runner::new(&backward, &self.options, self.device)?;
+            Ok(Backward { joint, runner, factored, again: OnceLock::new() })
         })
     }
 
@@ -253,31 +267,21 @@ impl Callable for CompiledFunction {
         Ok((outputs, residuals))
     }
 
-    fn vjp(
-        self: Arc<Self>,
-        args: &[Tensor],
-        residuals: &[Tensor],
-        cotangents: &[Option<Tensor>],
-    ) -> Result<ArgGradients> {
-        self.vjp_for(args, residuals, cotangents, u64::MAX)
-    }
-
     fn reads(&self, arg: usize, needs: u64) -> bool {
         let wanted = self.wanted(needs);
         let backward = self.gradient_graphs(&wanted, &self.floats()).map(|(_, backward)| backward);
         backward.map_or(true, |graph| graph.use_counts()[graph.params()[arg].0 as usize] > 0)
     }
 
-    fn vjp_for(
+    fn vjp(
         self: Arc<Self>,
         args: &[Tensor],
         residuals: &[Tensor],
         cotangents: &[Option<Tensor>],
-        needs: u64,
+        ask: Ask,
     ) -> Result<ArgGradients> {
         let given: Vec<bool> =
             cotangents.iter().zip(self.floats()).map(|(c, float)| float && c.is_some()).collect();
-        let backward = self.backward(&self.wanted(needs), &given)?;
         let cotangents: Vec<Tensor> = cotangents
             .iter()
             .zip(&given)
@@ -286,6 +290,8 @@ impl Callable for CompiledFunction {
             .collect();
         let tracked = args.iter().chain(&cotangents).any(|t| t.flags() & flags::TRACKED != 0);
         let recorded = door::in_scope() || (door::grad_enabled() && tracked);
+        let later = ask.later.filter(|_| !recorded && !self.options.exact);
+        let backward = self.backward(&self.wanted(ask.needs), &given, later.is_some())?;
         let gradients = if recorded {
             let inputs: Vec<Tensor> = args.iter().chain(&cotangents).cloned().collect();
             let again = self.again(&backward)?;
@@ -297,7 +303,17 @@ impl Callable for CompiledFunction {
             let inputs: Vec<Tensor> = args.iter().chain(residuals).chain(&cotangents).cloned().collect();
             backward.runner.run(&inputs)?
         };
-        let mut gradients = gradients.into_iter();
-        Ok(backward.joint.gradients.iter().map(|at| at.and_then(|_| gradients.next())).collect())
+        let mut results = gradients.into_iter();
+        let mut factored = backward.factored.iter();
+        let mut gradient = |arg: usize| match (later, factored.next()) {
+            (Some(later), Some(true)) => {
+                let (left, right) = results.next().zip(results.next())?;
+                later.leave(arg, Left::Product(Product { left, right }));
+                None
+            }
+            _ => results.next(),
+        };
+        let places = backward.joint.gradients.iter().enumerate();
+        Ok(places.map(|(arg, at)| at.and_then(|_| gradient(arg))).collect())
     }
 }

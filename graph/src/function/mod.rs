@@ -7,6 +7,7 @@
 
 mod bound;
 mod compiled;
+mod factors;
 mod runner;
 mod staged;
 mod traced;

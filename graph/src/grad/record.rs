@@ -6,11 +6,11 @@ use crate::host::Item;
 use crate::interpret::{self, Operands};
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, ValueId};
 use crate::trace::{Tracer, cond};
-use runtime::callable::Callable;
+use runtime::callable::{Ask, Callable};
 use runtime::device::DeviceId;
 use runtime::door;
 use runtime::error::{Error, Origin, Result};
-use runtime::reverse::{self, Cotangents, Edge, Recorded};
+use runtime::reverse::{self, Cotangents, Edge, Later, Recorded};
 use runtime::table::{OpDef, Saves, Vjp, VjpContext};
 use runtime::tensor::Tensor;
 use runtime::value::Value;
@@ -294,19 +294,18 @@ impl<'a> Recorded for Record<'a> {
         self.0.edges.get(operand).cloned().unwrap_or(Edge::None)
     }
 
-    fn vjp(&self, cotangents: &Cotangents) -> Result<Gradients> {
+    fn vjp(&self, cotangents: &Cotangents, _: &Later) -> Result<Gradients> {
         let facts = &*self.0;
         let needs = facts.edges.iter().enumerate();
         let needs = needs.fold(0u64, |n, (i, e)| n | (!matches!(e, Edge::None) as u64) << i.min(63));
         match &facts.rule {
             Rule::Op { op, args, outputs } => match op.vjp {
-                Vjp::Rule(_, rule) => {
-                    rule(&VjpContext { op, args, outputs, cotangents, needs }).map_err(|e| e.in_op(op.name))
-                }
+                Vjp::Rule(_, rule) => rule(&VjpContext { op, args, outputs, cotangents, needs, later: None })
+                    .map_err(|e| e.in_op(op.name)),
                 Vjp::Zero | Vjp::None(_) => Ok(SmallVec::from_elem(None, facts.edges.len())),
             },
             Rule::Call { callable, args, residuals } => {
-                let gradients = callable.clone().vjp(args, residuals, cotangents)?;
+                let gradients = callable.clone().vjp(args, residuals, cotangents, Ask::ALL)?;
                 Ok(gradients.into_iter().collect())
             }
             Rule::If { graph, tracer, node, condition, free } => {

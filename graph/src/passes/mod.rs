@@ -28,7 +28,7 @@ mod unroll;
 
 pub use fuse::{Category, WhyNot};
 
-use crate::ir::Graph;
+use crate::ir::{Graph, NodeKind};
 use crate::options::{Options, PassSelection};
 pub use crate::rewrite::Change;
 use runtime::error::{Error, Result};
@@ -68,6 +68,8 @@ pub struct Pass {
     pub reason: &'static str,
     /// What it may do to numbers.
     pub class: Class,
+    /// Whether it looks at operations of the table alone, so that a graph of the host's is left as it is.
+    pub ops: bool,
     /// The next graph.
     pub run: fn(&Graph, &Options, &mut Record) -> Result<Graph>,
 }
@@ -78,90 +80,105 @@ pub static PASSES: &[Pass] = &[
         name: "unroll",
         reason: "first: it looks up constants by itself, and every other pass sees straight code",
         class: Class::Bitwise,
+        ops: false,
         run: unroll::run,
     },
     Pass {
         name: "branches",
         reason: "after unrolling, which makes conditions on the turn constant; before all that would work on dead sides",
         class: Class::Bitwise,
+        ops: false,
         run: branches::run,
     },
     Pass {
         name: "fold",
         reason: "what is computed from constants is a constant, and every later pass has less to read",
         class: Class::Bitwise,
+        ops: false,
         run: fold::run,
     },
     Pass {
         name: "absorb",
         reason: "after folding, which makes a normalisation's statistics constants; before the laws, which reorder its terms",
         class: Class::Reassociating,
+        ops: true,
         run: absorb::run,
     },
     Pass {
         name: "algebra",
         reason: "after folding, which makes numbers that laws look for; before cse, since it makes terms equal",
         class: Class::Bitwise,
+        ops: true,
         run: algebra::bitwise,
     },
     Pass {
         name: "reassociate",
         reason: "beside the bitwise laws, which it includes: one class more is allowed",
         class: Class::Reassociating,
+        ops: true,
         run: algebra::reassociating,
     },
     Pass {
         name: "approximate",
         reason: "beside the other laws, which it includes: every class is allowed",
         class: Class::Approximating,
+        ops: true,
         run: algebra::approximating,
     },
     Pass {
         name: "carry",
         reason: "after the laws, which show that a value comes back as it was; before cse, which then sees what it is",
         class: Class::Bitwise,
+        ops: false,
         run: carry::run,
     },
     Pass {
         name: "hoist",
         reason: "before licm, which moves what leaves an `if` out of the loop around it",
         class: Class::Bitwise,
+        ops: false,
         run: hoist::run,
     },
     Pass {
         name: "licm",
         reason: "before cse, which merges what leaves two loops with what was computed before them",
         class: Class::Bitwise,
+        ops: false,
         run: licm::run,
     },
     Pass {
         name: "cse",
         reason: "after folding and laws, when equal things look equal; before dce, which takes what it leaves behind",
         class: Class::Bitwise,
+        ops: false,
         run: cse::run,
     },
     Pass {
         name: "gather",
         reason: "after cse, which shows which factors are one; before dce, which takes the pieces that nobody reads any more",
         class: Class::Reassociating,
+        ops: true,
         run: gather::run,
     },
     Pass {
         name: "dce",
         reason: "before fusing, so that nobody keeps a value alive that no result needs",
         class: Class::Bitwise,
+        ops: false,
         run: dce::run,
     },
     Pass {
         name: "accumulate",
         reason: "after dce, when a product's readers are real; before fusing, which takes in the scaling that it adds",
         class: Class::Reassociating,
+        ops: true,
         run: accumulate::run,
     },
     Pass {
         name: "fuse",
         reason: "last: a fused node is closed, no other pass looks into it",
         class: Class::Bitwise,
+        ops: true,
         run: fuse::run,
     },
 ];
@@ -261,13 +278,19 @@ pub fn optimize(graph: Graph, options: &Options) -> Result<(Graph, PassLog)> {
             why_not: Vec::new(),
             time: Duration::ZERO,
         };
-        let next = (pass.run)(&graph, options, &mut record)?;
-        crate::verify::verify(&next)
-            .map_err(|e| Error::internal(format!("after pass {}: {}", pass.name, e.message())))?;
-        record.after = next.walk().len();
+        record.after = record.before;
+        if !pass.ops || has_ops(&graph) {
+            graph = (pass.run)(&graph, options, &mut record)?;
+            crate::verify::verify(&graph)
+                .map_err(|e| Error::internal(format!("after pass {}: {}", pass.name, e.message())))?;
+            record.after = graph.walk().len();
+        }
         record.time = start.elapsed();
         log.records.push(record);
-        graph = next;
     }
     Ok((graph, log))
+}
+
+fn has_ops(graph: &Graph) -> bool {
+    graph.walk().into_iter().any(|id| matches!(graph.node(id).kind, NodeKind::Op(_)))
 }

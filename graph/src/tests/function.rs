@@ -2,7 +2,7 @@
 
 use crate::function::{Argument, TraceOptions, function, trace};
 use crate::options::Options;
-use runtime::callable::Callable;
+use runtime::callable::{Ask, Callable};
 use runtime::{ErrorKind, Tensor, Variable, door};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -69,11 +69,11 @@ fn gradients_of_a_trace() {
     let (outputs, residuals) = compiled.run_for_gradient(&args, 0b01).unwrap();
     assert_eq!(values(&outputs[0]), [50.0, 147.0]);
     let dy = [Some(vector(&[1.0, 1.0]))];
-    let gradients = compiled.clone().vjp_for(&args, &residuals, &dy, 0b01).unwrap();
+    let gradients = compiled.clone().vjp(&args, &residuals, &dy, Ask { needs: 0b01, later: None }).unwrap();
     assert_eq!(values(gradients[0].as_ref().unwrap()), [20.0, 42.0]);
     assert!(gradients[1].is_none());
     let (_, residuals) = compiled.run_with_residuals(&args).unwrap();
-    let gradients = compiled.vjp(&args, &residuals, &dy).unwrap();
+    let gradients = compiled.vjp(&args, &residuals, &dy, Ask::ALL).unwrap();
     assert_eq!(values(gradients[1].as_ref().unwrap()), [25.0, 49.0]);
 }
 

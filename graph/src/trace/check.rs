@@ -1,6 +1,6 @@
 //! Assertions of staged programs: a node that looks at a truth when the graph runs, and ends the run where it does not hold.
 
-use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::door::{self, Outputs};
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::{TensorType, Types};
@@ -41,7 +41,13 @@ impl Callable for Check {
         Ok((self.run(args)?, Residuals::new()))
     }
 
-    fn vjp(self: Arc<Self>, _: &[Tensor], _: &[Tensor], _: &[Option<Tensor>]) -> Result<ArgGradients> {
+    fn vjp(
+        self: Arc<Self>,
+        _: &[Tensor],
+        _: &[Tensor],
+        _: &[Option<Tensor>],
+        _: Ask,
+    ) -> Result<ArgGradients> {
         Ok(smallvec![None])
     }
 }

@@ -9,7 +9,7 @@ use super::tracer::{Tracer, innermost};
 use super::{Mode, Recording, Source, Spec, record};
 use crate::grad::{Joint, differentiable, joint};
 use crate::ir::Graph;
-use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::device::DeviceId;
 use runtime::door::{self, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
@@ -134,20 +134,11 @@ impl Callable for Region {
         args: &[Tensor],
         residuals: &[Tensor],
         cotangents: &[Option<Tensor>],
-    ) -> Result<ArgGradients> {
-        self.vjp_for(args, residuals, cotangents, u64::MAX)
-    }
-
-    fn vjp_for(
-        self: Arc<Self>,
-        args: &[Tensor],
-        residuals: &[Tensor],
-        cotangents: &[Option<Tensor>],
-        needs: u64,
+        ask: Ask,
     ) -> Result<ArgGradients> {
         let given: Vec<bool> =
             cotangents.iter().zip(self.floats()).map(|(c, float)| float && c.is_some()).collect();
-        let joint = self.joint(args, needs, &given)?;
+        let joint = self.joint(args, ask.needs, &given)?;
         let seeds =
             cotangents.iter().zip(&given).filter(|(_, given)| **given).filter_map(|(c, _)| c.as_ref());
         let seen = innermost().is_some_and(|tracer| watched(&tracer, args));
@@ -156,7 +147,7 @@ impl Callable for Region {
             let inputs: Vec<Tensor> = args.iter().chain(seeds).cloned().collect();
             call(joint.gradient(), &inputs, self.origin)?
         } else {
-            let saved = self.joint(args, needs, &self.floats())?.saved();
+            let saved = self.joint(args, ask.needs, &self.floats())?.saved();
             let split = joint.split(&saved)?;
             let inputs: Vec<Tensor> = args.iter().chain(residuals).chain(seeds).cloned().collect();
             self.insert(&split.backward, &inputs)?

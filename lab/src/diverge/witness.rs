@@ -6,7 +6,7 @@
 //! program asked for, whatever a recording made of writes and views.
 
 use graph::trace::{Mode as Tracing, Recording, Spec, record};
-use runtime::callable::{ArgGradients, Callable, Residuals};
+use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::infer::{TensorType, Types};
 use runtime::table::OpDef;
@@ -180,6 +180,7 @@ impl Callable for Probe {
         _: &[Tensor],
         _: &[Tensor],
         cotangents: &[Option<Tensor>],
+        _: Ask,
     ) -> Result<ArgGradients> {
         Ok(cotangents.iter().cloned().collect())
     }

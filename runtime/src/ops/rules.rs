@@ -310,7 +310,7 @@ pub(super) fn in_float32(
     let (args, outputs) = (values(c.args)?, values(c.outputs)?);
     let cotangents =
         c.cotangents.iter().map(|t| t.as_ref().map(wide).transpose()).collect::<Result<Vec<_>>>()?;
-    let context = VjpContext { args: &args, outputs: &outputs, cotangents: &cotangents, ..*c };
+    let context = VjpContext { args: &args, outputs: &outputs, cotangents: &cotangents, later: None, ..*c };
     let gradients = rule(&context)?;
     gradients.into_iter().zip(types).map(|(g, dtype)| g.map(|g| g.to(dtype)).transpose()).collect()
 }

@@ -6,8 +6,9 @@ use crate::door::bind1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::{Dim, Infer, Shape, TensorType, Types, wrap_dim};
 use crate::lower::{Steps, View};
+use crate::reverse::{Left, Part};
 use crate::samples::{host, none, tensor};
-use crate::table::{Effect, Lower, Saves, Vjp, cost, ops};
+use crate::table::{Effect, Gradients, Lower, Saves, Vjp, VjpContext, cost, ops};
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use kernels::{Dims, Layout};
@@ -134,6 +135,27 @@ pub(super) fn lower_into_part(
     Ok(())
 }
 
+/// The gradient of a view of every `step`-th place from `start` along `dim`: what `row` makes of the cotangent, there, and
+/// zeros elsewhere.
+fn part(
+    c: &VjpContext,
+    row: impl Fn(&Tensor) -> Result<Tensor>,
+    dims: Dims,
+    dim: usize,
+    start: usize,
+    step: usize,
+) -> Result<Gradients> {
+    if let (Some(later), 1, true) = (c.later, step, c.needs(0)) {
+        later.leave(0, Left::Part(Part { gradient: row(c.dy()?)?, dims, dim, start }));
+        return Ok(smallvec![None]);
+    }
+    chain(c, |dy| {
+        let sizes = super::rules::ints(&dims);
+        let places = [dim, start, step].map(|n| Arg::Int(n as i64));
+        bind1(&SLICE_BACKWARD, &[Arg::Tensor(&row(dy)?), Arg::Ints(&sizes), places[0], places[1], places[2]])
+    })
+}
+
 /// The type of a part's gradient: the cotangent's elements in the extents of operand 1.
 fn infer_whole(c: &Infer) -> Result<Types> {
     let dims: Dims = c.host(1)?.extents()?;
@@ -177,14 +199,12 @@ ops! {
             out.shape[dim] = Dim::constant(count);
             Ok(smallvec![out])
         },
-        vjp: Vjp::Rule(Saves::NOTHING, |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves::NOTHING, |c| {
             let dims = c.input_dims(0)?;
             let dim = wrap_dim(int_or(c.host(1)?, 0)?, dims.len())?;
             let (start, _, step) = span(c.host(2)?, c.host(3)?, c.host(4)?, dims[dim])?;
-            let sizes = super::rules::ints(&dims);
-            let places = [dim, start, step].map(|n| Arg::Int(n as i64));
-            bind1(&SLICE_BACKWARD, &[Arg::Tensor(dy), Arg::Ints(&sizes), places[0], places[1], places[2]])
-        })),
+            part(c, |dy| Ok(dy.clone()), dims, dim, start, step)
+        }),
         effect: Effect::View(0),
         cost: cost::free,
         lower: Lower::View(
@@ -268,15 +288,12 @@ ops! {
             out.shape.remove(dim);
             Ok(smallvec![out])
         },
-        vjp: Vjp::Rule(Saves::NOTHING, |c| chain(c, |dy| {
+        vjp: Vjp::Rule(Saves::NOTHING, |c| {
             let dims = c.input_dims(0)?;
             let dim = wrap_dim(c.host(1)?.int()?, dims.len())?;
             let index = wrap_index(c.host(2)?.int()?, dims[dim], dim)?;
-            let sizes = super::rules::ints(&dims);
-            let places = [dim, index, 1].map(|n| Arg::Int(n as i64));
-            let row = dy.unsqueeze(dim as i64)?;
-            bind1(&SLICE_BACKWARD, &[Arg::Tensor(&row), Arg::Ints(&sizes), places[0], places[1], places[2]])
-        })),
+            part(c, |dy| dy.unsqueeze(dim as i64), dims, dim, index, 1)
+        }),
         effect: Effect::View(0),
         cost: cost::free,
         lower: Lower::View(

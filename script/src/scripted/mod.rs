@@ -23,13 +23,13 @@ use crate::tree::{FunctionId, Parameter, Program};
 use crate::types::Type;
 use crate::value::Value;
 use code::Code;
-use graph::passes::PassLog;
+use graph::passes::{PassLog, Record};
 use graph::{Graph, Options, optimize, verify};
 use perform::World;
 use runtime::error::{Error, Result};
 use runtime::{door, interrupt, origin};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A scripted function.
 pub struct Scripted {
@@ -37,13 +37,21 @@ pub struct Scripted {
     function: FunctionId,
     options: Options,
     graph: Graph,
-    optimized: Arc<Graph>,
-    log: PassLog,
-    code: Code,
+    /// What was done to the graph before its passes.
+    done: Vec<Record>,
+    ready: OnceLock<Ready>,
     /// The parameters that are not bound to values, by place.
     open: Vec<usize>,
     /// Whether it runs without gradients.
     inference: bool,
+}
+
+/// What runs: made when it is first asked for, as torch's executor does, so that scripting a program costs little where
+/// few of its functions are called.
+struct Ready {
+    optimized: Arc<Graph>,
+    log: PassLog,
+    code: Code,
 }
 
 impl fmt::Debug for Scripted {
@@ -56,25 +64,37 @@ impl fmt::Debug for Scripted {
 pub fn script(program: Arc<Program>, function: FunctionId, options: Options) -> Result<Scripted> {
     let graph = lower::lower(&program, function)?;
     verify(&graph)?;
-    finish(program, function, options, graph)
-}
-
-/// From the graph of a function to what runs.
-fn finish(program: Arc<Program>, function: FunctionId, options: Options, graph: Graph) -> Result<Scripted> {
-    let writes = graph.walk().into_iter().any(|id| match &graph.node(id).kind {
-        graph::NodeKind::Host(call) => Call::of(call.as_ref()).is_some_and(|c| c.action.writes()),
-        _ => false,
-    });
-    let (rewritten, log) = optimize(graph.clone(), &options)?;
-    let (optimized, _) = carve::carve(&rewritten, writes)?;
-    verify(&optimized)?;
-    let optimized = Arc::new(optimized);
-    let code = Code::of(&optimized)?;
-    let open = (0..graph.params().len()).collect();
-    Ok(Scripted { program, function, options, graph, optimized, log, code, open, inference: false })
+    Ok(Scripted::new(program, function, options, graph))
 }
 
 impl Scripted {
+    fn new(program: Arc<Program>, function: FunctionId, options: Options, graph: Graph) -> Scripted {
+        let open = (0..graph.params().len()).collect();
+        let (done, ready) = (Vec::new(), OnceLock::new());
+        Scripted { program, function, options, graph, done, ready, open, inference: false }
+    }
+
+    /// From the graph to what runs.
+    fn ready(&self) -> Result<&Ready> {
+        if let Some(ready) = self.ready.get() {
+            return Ok(ready);
+        }
+        // Whoever records the call does not record how it is made ready.
+        let _outside = (door::outside(), door::no_grad());
+        let graph = &self.graph;
+        let writes = graph.walk().into_iter().any(|id| match &graph.node(id).kind {
+            graph::NodeKind::Host(call) => Call::of(call.as_ref()).is_some_and(|c| c.action.writes()),
+            _ => false,
+        });
+        let (rewritten, mut log) = optimize(graph.clone(), &self.options)?;
+        log.records.splice(0..0, self.done.iter().cloned());
+        let (optimized, _) = carve::carve(&rewritten, writes)?;
+        verify(&optimized)?;
+        let optimized = Arc::new(optimized);
+        let code = Code::of(&optimized)?;
+        Ok(self.ready.get_or_init(|| Ready { optimized, log, code }))
+    }
+
     /// Calls it with arguments for the parameters that are not bound. Those left out at the end take their defaults, and
     /// ints may stand for floats.
     pub fn call(&self, host: &mut Host, args: Vec<Value>) -> Result<Value> {
@@ -100,7 +120,7 @@ impl Scripted {
         host.tick()?;
         let _watched = interrupt::watch(host.stop.clone());
         let mut world = World { host, loaded, modes: Vec::new() };
-        run::run(&self.code, &self.options, values, &mut world)
+        run::run(&self.ready()?.code, &self.options, values, &mut world)
     }
 
     /// The parameters that are not bound to values.
@@ -123,17 +143,17 @@ impl Scripted {
     }
 
     /// The graph after the passes, with its regions.
-    pub fn optimized(&self) -> &Graph {
-        &self.optimized
+    pub fn optimized(&self) -> Result<&Graph> {
+        Ok(&self.ready()?.optimized)
     }
 
     /// What the passes did.
-    pub fn log(&self) -> &PassLog {
-        &self.log
+    pub fn log(&self) -> Result<&PassLog> {
+        Ok(&self.ready()?.log)
     }
 
     /// What the regions have done so far.
-    pub fn regions(&self) -> Vec<RegionReport> {
-        self.code.regions.iter().map(Region::report).collect()
+    pub fn regions(&self) -> Result<Vec<RegionReport>> {
+        Ok(self.ready()?.code.regions.iter().map(Region::report).collect())
     }
 }

@@ -11,9 +11,9 @@ mod aliases;
 mod fold;
 mod values;
 
+use super::Scripted;
 use super::action::{Action, Call};
 use super::perform::World;
-use super::{Scripted, finish};
 use crate::archive;
 use crate::interpret::Host;
 use crate::tree::Parameter;
@@ -98,8 +98,8 @@ impl Scripted {
         };
         let taken = |place: &usize| values.iter().any(|(name, _)| *name == &*self.parameter(*place).name);
         let rest = self.open.iter().copied().filter(|place| !taken(place)).collect();
-        let mut made = finish(self.program.clone(), self.function, self.options.clone(), graph)?;
-        made.log.records.insert(0, Record { time: start.elapsed(), ..record });
+        let mut made = Scripted::new(self.program.clone(), self.function, self.options.clone(), graph);
+        made.done = vec![Record { time: start.elapsed(), ..record }];
         (made.open, made.inference) = (rest, inference);
         Ok(made)
     }

@@ -4,15 +4,17 @@
 //! visits, which is the same in every mode, so gradients agree bit for bit. The walk is iterative: a chain of a million
 //! operations does not recurse.
 
-use crate::door;
+mod later;
+mod sums;
+
+pub use later::{Later, Left, Part, Product};
+
 use crate::error::Result;
 use crate::hash::NumberMap;
-use crate::ops;
-use crate::run;
 use crate::tensor::Tensor;
-use crate::value::Arg;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
+use sums::{Place, Sums, accumulate};
 
 /// Cotangents of the outputs of one record; `None` is zero.
 pub type Cotangents = SmallVec<[Option<Tensor>; 1]>;
@@ -36,31 +38,8 @@ pub trait Recorded: Clone {
     fn outputs(&self) -> usize;
     /// Where the gradient of a tensor operand (lists flattened) goes.
     fn edge(&self, operand: usize) -> Edge<Self>;
-    /// The gradients of the tensor operands, in their order.
-    fn vjp(&self, cotangents: &Cotangents) -> Result<SmallVec<[Option<Tensor>; 3]>>;
-}
-
-/// Adds a contribution to what has come before.
-fn accumulate(slot: &mut Option<Tensor>, contribution: Tensor) -> Result<()> {
-    *slot = Some(match slot.take() {
-        None => contribution,
-        Some(sum) if alone(&sum) && sum.layout().shape == contribution.layout().shape => {
-            run::run_in_place(&ops::ADD, &[Arg::Tensor(&sum), Arg::Tensor(&contribution)])?;
-            sum
-        }
-        Some(sum) => sum.add(&contribution)?,
-    });
-    Ok(())
-}
-
-/// Whether nobody but the walk can see a sum, so that it may grow where it lies: nobody records it, and nobody else holds
-/// its memory. The bits are those of a new tensor.
-fn alone(sum: &Tensor) -> bool {
-    !door::in_scope()
-        && !door::grad_enabled()
-        && sum.handles() == 1
-        && sum.storage().is_ok_and(|s| s.handles() == 1)
-        && sum.is_contiguous()
+    /// The gradients of the tensor operands, in their order, but for those left to the walk.
+    fn vjp(&self, cotangents: &Cotangents, later: &Later) -> Result<SmallVec<[Option<Tensor>; 3]>>;
 }
 
 /// Records that have received a contribution, in ascending order of their numbers, with their cotangents.
@@ -103,22 +82,53 @@ pub fn walk<R: Recorded>(
 ) -> Result<HashMap<u64, Tensor>> {
     let mut pending: Pending<R> = Pending(VecDeque::new());
     let mut leaves: NumberMap<Option<Tensor>> = NumberMap::default();
-    let mut deliver = |pending: &mut Pending<R>, edge: Edge<R>, gradient: Tensor| match edge {
-        Edge::None => Ok(()),
-        Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
-        Edge::Record(record, output) => accumulate(&mut pending.of(record)[output as usize], gradient),
+    let (later, mut sums) = (Later::default(), Sums::default());
+    let deliver = |pending: &mut Pending<R>,
+                   leaves: &mut NumberMap<Option<Tensor>>,
+                   edge: Edge<R>,
+                   gradient: Tensor| {
+        match edge {
+            Edge::None => Ok(()),
+            Edge::Leaf(key) => accumulate(leaves.entry(key).or_default(), gradient),
+            Edge::Record(record, output) => accumulate(&mut pending.of(record)[output as usize], gradient),
+        }
     };
     for (edge, cotangent) in roots {
-        deliver(&mut pending, edge, cotangent)?;
+        deliver(&mut pending, &mut leaves, edge, cotangent)?;
     }
-    while let Some((_, record, mut cotangents)) = pending.0.pop_back() {
-        visit(&record, &mut cotangents)?;
-        let gradients = record.vjp(&cotangents)?;
-        for (operand, gradient) in gradients.into_iter().enumerate() {
-            if let Some(gradient) = gradient {
-                deliver(&mut pending, record.edge(operand), gradient)?;
+    while let Some((number, record, mut cotangents)) = pending.0.pop_back() {
+        if sums.waiting() {
+            for (output, slot) in cotangents.iter_mut().enumerate() {
+                sums.finish(Place::Record(number, output as u32), slot)?;
             }
         }
+        visit(&record, &mut cotangents)?;
+        let gradients = record.vjp(&cotangents, &later)?;
+        for (operand, gradient) in gradients.into_iter().enumerate() {
+            if let Some(gradient) = gradient {
+                deliver(&mut pending, &mut leaves, record.edge(operand), gradient)?;
+            }
+        }
+        if later.is_empty() {
+            continue;
+        }
+        for (operand, left) in later.take() {
+            let (place, slot) = match record.edge(operand) {
+                Edge::None => continue,
+                Edge::Leaf(key) => (Place::Leaf(key), leaves.entry(key).or_default()),
+                Edge::Record(record, output) => {
+                    let place = Place::Record(record.number(), output);
+                    (place, &mut pending.of(record)[output as usize])
+                }
+            };
+            match left {
+                Left::Part(part) => sums.part(place, slot, &part)?,
+                Left::Product(product) => sums.product(place, slot, product)?,
+            }
+        }
+    }
+    for key in sums.waiting_leaves() {
+        sums.finish(Place::Leaf(key), leaves.entry(key).or_default())?;
     }
     Ok(leaves.into_iter().filter_map(|(key, gradient)| Some((key, gradient?))).collect())
 }

@@ -1,0 +1,58 @@
+//! Gradients of a backward that are products of thin factors, given as the factors.
+//!
+//! The gradient of a weight is xᵀ dy. Where a call is one of many with few rows (a cell of a recurrence, a node of a tree),
+//! writing it and adding it to the sum of the others moves far more memory than x and dy have: whoever sums can set the
+//! factors of many calls beside each other, and their product is the sum. That reassociates.
+
+use crate::build::Builder;
+use crate::ir::{Graph, Node, Operand, ValueId};
+use runtime::error::Result;
+use runtime::{Host, ops};
+
+/// How many times larger than its factors a product has to be, so that the factors wait for others at a gain.
+const THIN: usize = 4;
+
+/// The graph with the factors (left [k, m], right [k, n], for leftᵀ right) in place of such results, and which these are.
+pub(super) fn factored(graph: Graph) -> Result<(Graph, Vec<bool>)> {
+    let results = graph.results().to_vec();
+    let factors: Vec<Option<(ValueId, ValueId)>> = results.iter().map(|&r| factors_of(&graph, r)).collect();
+    let is_factored = factors.iter().map(Option::is_some).collect();
+    let mut builder = Builder::resume(graph);
+    let mut given = Vec::new();
+    for (result, factors) in results.into_iter().zip(factors) {
+        match factors {
+            Some((left, right)) => given.extend([transposed(&mut builder, left)?, right]),
+            None => given.push(result),
+        }
+    }
+    Ok((builder.finish(given, Vec::new()), is_factored))
+}
+
+fn maker(graph: &Graph, value: ValueId) -> Option<&Node> {
+    graph.main().nodes.iter().map(|&n| graph.node(n)).find(|n| n.outputs.contains(&value))
+}
+
+/// The operands of the product that a result is, if they are thin and nothing else reads it.
+fn factors_of(graph: &Graph, result: ValueId) -> Option<(ValueId, ValueId)> {
+    let node = maker(graph, result).filter(|n| n.is(&ops::MATMUL))?;
+    let (left, right) = (node.value(0)?, node.value(1)?);
+    let dims = |v: ValueId| graph.ty(v).tensor().and_then(|t| t.dims());
+    let (l, r) = (dims(left)?, dims(right)?);
+    let (&[m, k], &[_, n]) = (l.as_slice(), r.as_slice()) else { return None };
+    let thin = k > 0 && THIN * k * (m + n) <= m * n;
+    let read_once = graph.use_counts()[result.0 as usize] == 1;
+    (thin && read_once).then_some((left, right))
+}
+
+/// The transpose of a matrix, which may be one already.
+fn transposed(builder: &mut Builder, value: ValueId) -> Result<ValueId> {
+    let turned =
+        |node: &&Node| node.is(&ops::PERMUTE) && node.host(1).as_arg().ints().is_ok_and(|d| *d == [1, 0]);
+    match maker(builder.graph(), value).filter(turned).and_then(|node| node.value(0)) {
+        Some(before) => Ok(before),
+        None => {
+            let order = Operand::Host(Host::Ints([1, 0].into_iter().collect()));
+            builder.op1(&ops::PERMUTE, vec![Operand::Value(value), order], None)
+        }
+    }
+}
