@@ -71,6 +71,12 @@ impl Sketch {
         self.op(&ops::PERMUTE, &[a], &[ints(&order)])
     }
 
+    /// Joined along the last dimension.
+    pub(crate) fn join(&mut self, list: &[ValueId]) -> ValueId {
+        let operands = vec![Operand::Values(list.to_vec()), Operand::Host(Host::Scalar(Scalar::Int(-1)))];
+        self.builder.op1(&ops::CAT, operands, None).unwrap()
+    }
+
     pub(crate) fn sum(&mut self, a: ValueId, dims: &[i64], keepdim: bool) -> ValueId {
         self.op(&ops::SUM, &[a], &[ints(dims), Host::Scalar(Scalar::Bool(keepdim))])
     }

@@ -144,7 +144,7 @@ impl Mode {
             fuse: self.passes == Some(Passes::Full),
             memory: self.memory,
             in_place: true,
-            recompute: self.staging == Staging::Compile,
+            recompute: matches!(self.staging, Staging::Compile | Staging::Script),
             ..Options::default()
         }
     }

@@ -5,7 +5,7 @@
 //! as in an eager call.
 
 use super::epilogue::{self, Epilogue, Epilogues};
-use super::{BufferId, Home, Input, Kernel, Launch, Place, Stack, StackId, Step};
+use super::{BufferId, Home, Input, Kernel, Launch, Place, Stack, StackId, Step, joins};
 use crate::fused;
 use crate::ir::{BlockId, Graph, Node, NodeId, NodeKind, Operand, Type, ValueId};
 use crate::stack;
@@ -64,6 +64,7 @@ pub(super) fn emit(graph: &Graph, device: DeviceId) -> Result<Draft> {
         taken: HashSet::new(),
         popped: HashSet::new(),
         reserved: HashMap::new(),
+        parts: joins::find(graph),
     };
     for (i, (&param, &role)) in graph.params().iter().zip(&graph.inputs).enumerate() {
         let ty = graph.tensor_type(param)?.clone();
@@ -176,8 +177,10 @@ pub(super) struct Emitter<'g> {
     pub(super) taken: HashSet<ValueId>,
     /// Stacks that something was popped from.
     pub(super) popped: HashSet<StackId>,
-    /// Values that are computed where they will be on a stack.
+    /// Values that are computed where they will be on a stack, and joined ones of which a part was computed.
     pub(super) reserved: HashMap<ValueId, Place>,
+    /// Values that are computed where they will be in a joined one.
+    pub(super) parts: HashMap<ValueId, joins::Part>,
 }
 
 impl Emitter<'_> {
@@ -223,12 +226,16 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Dense places for the outputs of a node.
+    /// Places for the outputs of a node: dense, but for parts of what is joined.
     fn outputs(&mut self, node: &Node) -> Result<Vec<Place>> {
         let mut places = Vec::with_capacity(node.outputs.len());
         for &value in &node.outputs {
             let ty = self.graph.tensor_type(value)?;
             let place = match self.reserved.remove(&value) {
+                Some(place) => Some(place),
+                None => self.joined(value)?,
+            };
+            let place = match place {
                 Some(place) => place,
                 None => self.draft.fresh(ty.dtype, &ty.constant_dims()?),
             };
@@ -287,6 +294,8 @@ impl Emitter<'_> {
         let mut inputs = self.operands(from)?;
         let ty = graph.tensor_type(node.outputs[0])?;
         let layout = Layout::contiguous(&ty.constant_dims()?);
+        // The product writes whole rows.
+        self.parts.remove(&node.outputs[0]);
         let mut lowered = {
             let args = lower_args(from, &inputs);
             lower::lower(op, &args, &[(ty.dtype, &layout)], true).map_err(|e| e.in_op(op.name))?

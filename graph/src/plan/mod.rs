@@ -5,6 +5,8 @@
 //! memory of old state. `arena` gives the remaining buffers places in one block. A plan knows no address: `exec` binds
 //! one to memory.
 //!
+//! What a `cat` joins is computed into its place there where its producer allows (`joins`).
+//!
 //! A stack (`stack_push`, `stack_pop`) is memory that grows and is kept from run to run; the item on top is a buffer that
 //! moves. What is pushed is computed into its place where its producer allows, and what is popped is read where it lies.
 //!
@@ -14,6 +16,7 @@ mod arena;
 mod emit;
 mod epilogue;
 mod finish;
+mod joins;
 mod lifetime;
 mod print;
 mod registers;

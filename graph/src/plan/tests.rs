@@ -1,6 +1,7 @@
 //! Plans against the oracle, on the CPU for bits and on the null device for memory.
 
 use super::*;
+use crate::ValueId;
 use crate::exec::Executable;
 use crate::testing::{Draw, Sketch, bits, copies, inputs, oracle, random_graph};
 use runtime::null;
@@ -283,4 +284,66 @@ fn a_product_adds_its_bias_and_cuts_below_zero_on_the_way_out() {
 
 fn int(v: i64) -> runtime::Host {
     runtime::Host::Scalar(Scalar::Int(v))
+}
+
+const JOINED: &str = "
+graph joined(%a: f32[1,40], %b: f32[1,40], %c: f32[1,7]) {
+  %x: f32[1,40] = mul(%a, %b)
+  %y: f32[1,40] = tanh(%x)
+  %z: f32[1,7] = neg(%c)
+  %j: f32[1,87] = cat([%y, %z, %x], dim=1)
+  return %j
+}
+";
+
+#[test]
+fn what_is_joined_is_computed_in_its_place() {
+    let graph = crate::parse(JOINED).unwrap();
+    let plan = agrees(&graph, &Options::default(), 1);
+    assert_eq!(plan.launches(), 3, "{plan}");
+    let (fused, _) = crate::optimize(graph, &Options::default()).unwrap();
+    let plan = agrees(&fused, &Options::default(), 1);
+    assert_eq!(plan.launches(), 2, "{plan}");
+    assert_eq!(
+        plan.buffers
+            .iter()
+            .filter(|b| !matches!(b.home, Home::Input(_)))
+            .filter(|b| b.first != u32::MAX)
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn random_joins_have_the_bits_of_the_oracle() {
+    for seed in 0..300 {
+        let mut draw = Draw(seed);
+        let mut s = Sketch::new();
+        let rows = 1 + draw.below(3);
+        let mut values = vec![s.argument(&[rows, 20]), s.argument(&[rows, 3]), s.state(&[rows, 20])];
+        for _ in 0..3 + draw.below(10) {
+            let a = values[draw.below(values.len())];
+            let made = match draw.below(5) {
+                0 => {
+                    let list: Vec<ValueId> =
+                        (0..2 + draw.below(3)).map(|_| values[draw.below(values.len())]).collect();
+                    s.join(&list)
+                }
+                1 => s.neg(a),
+                2 => s.times(a, 0.5),
+                3 => s.add(a, a),
+                _ => s.op(&runtime::ops::TANH, &[a], &[]),
+            };
+            values.push(made);
+        }
+        let results: Vec<ValueId> =
+            (0..1 + draw.below(3)).map(|_| values[draw.below(values.len())]).collect();
+        let state = values.iter().copied().filter(|&v| s.dims(v) == [rows, 20]).next_back().unwrap();
+        let graph = s.finish(&[&results[..], &[state]].concat(), &[(2, results.len())]);
+        for options in every_option() {
+            places_are_apart(&agrees(&graph, &options, seed));
+            let (optimised, _) = crate::optimize(graph.clone(), &options).unwrap();
+            places_are_apart(&agrees(&optimised, &options, seed));
+        }
+    }
 }
