@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use graph::PassSelection;
+use graph::picture::Format;
 use lab::compare::{self, Request};
 use lab::modes::Mode;
 use lab::program::{self, Entry, Generated, RunRequest};
@@ -197,9 +198,12 @@ struct GraphArgs {
     /// Run the passes up to this one.
     #[arg(long)]
     stop_after: Option<String>,
-    /// Write pictures of the graphs, as recorded and as optimised, into this folder (DOT text).
-    #[arg(long)]
+    /// Write pictures of the graphs, as recorded and as optimised, into this folder as DOT text.
+    #[arg(long, value_name = "FOLDER")]
     dot: Option<PathBuf>,
+    /// The same, laid out as SVG.
+    #[arg(long, value_name = "FOLDER")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -229,6 +233,9 @@ struct ExplainArgs {
     /// Write the graphs after the passes as pictures in DOT text: the first to this file, others beside it.
     #[arg(long, value_name = "FILE")]
     dot: Option<PathBuf>,
+    /// The same, laid out as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print everything as JSON instead.
     #[arg(long)]
     json: bool,
@@ -461,8 +468,8 @@ fn run_explain(args: ExplainArgs) -> runtime::Result<ExitCode> {
         true => println!("{:#}", explain::as_json(mode, &stages)),
         false => print!("{}", explain::render(&stages, args.all)),
     }
-    if let Some(path) = args.dot {
-        for path in explain::write_pictures(&stages, &path)? {
+    for (path, format) in pictures(args.dot, args.svg) {
+        for path in explain::write_pictures(&stages, &path, format)? {
             eprintln!("wrote {}", path.display());
         }
     }
@@ -493,10 +500,16 @@ fn run_graph(args: GraphArgs) -> runtime::Result<ExitCode> {
     let request = inspect::Request { workload: args.workload, mode: args.mode, exact: args.exact, passes };
     let stages = inspect::run(&request)?;
     print!("{}", inspect::render(&stages));
-    if let Some(folder) = args.dot {
-        for path in inspect::write_pictures(&stages, &folder)? {
+    for (folder, format) in pictures(args.dot, args.svg) {
+        for path in inspect::write_pictures(&stages, &folder, format)? {
             eprintln!("wrote {}", path.display());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where pictures are wanted, and in which form.
+fn pictures(dot: Option<PathBuf>, svg: Option<PathBuf>) -> impl Iterator<Item = (PathBuf, Format)> {
+    let dot = dot.map(|path| (path, Format::Dot));
+    dot.into_iter().chain(svg.map(|path| (path, Format::Svg)))
 }

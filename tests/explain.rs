@@ -46,10 +46,10 @@ fn a_trace_shows_its_graphs_passes_and_plans() {
 fn it_comes_as_data_and_as_a_picture() {
     let folder = std::env::temp_dir().join(format!("trifold-explain-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder can be made");
-    let picture = folder.join("graph.dot");
+    let (picture, drawn) = (folder.join("graph.dot"), folder.join("graph.svg"));
     let life =
         ["programs/life.py", "--mode", "torch.trace", "--json", "--dot", picture.to_str().expect("text")];
-    let args = ["--args", "tests/reference/programs.safetensors.gz"];
+    let args = ["--svg", drawn.to_str().expect("text"), "--args", "tests/reference/programs.safetensors.gz"];
     let shown: serde_json::Value =
         serde_json::from_str(&text(&[&life[..], &args].concat())).expect("it is JSON");
     let stage = &shown["stages"][0];
@@ -58,6 +58,9 @@ fn it_comes_as_data_and_as_a_picture() {
     assert!(stage["passes"].as_array().is_some_and(|p| p.iter().any(|p| p["pass"] == "fuse")), "{stage}");
     let dot = std::fs::read_to_string(&picture).expect("the picture was written");
     assert!(dot.starts_with("digraph"), "{dot}");
+    let svg = std::fs::read_to_string(&drawn).expect("the drawing was written");
+    let boxes = dot.lines().filter(|line| line.contains("label=") && !line.contains("->")).count();
+    assert!(svg.contains("<svg") && svg.matches("<rect").count() >= boxes, "{boxes} boxes: {svg}");
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
 }
 

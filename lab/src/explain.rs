@@ -11,9 +11,10 @@ use crate::program::{Entry, Generated, Template};
 use graph::compile::{CompileOptions, compile};
 use graph::lazy::{Lazy, LazyOptions};
 use graph::passes::{Record, selected};
+use graph::picture::Format;
 use graph::{
     Argument, Builder, CompiledFunction, Graph, Options, PassSelection, Plan, TraceOptions, Type, optimize,
-    picture, plan,
+    plan,
 };
 use runtime::{DeviceId, Error, ErrorKind, Result, Tensor};
 use serde_json::json;
@@ -340,9 +341,9 @@ pub fn as_json(mode: &Mode, stages: &[Stage]) -> serde_json::Value {
     json!({ "mode": mode.name, "stages": stages.iter().map(stage).collect::<Vec<_>>() })
 }
 
-/// Writes the optimised graph of each stage as a picture in DOT text: the first to this file, others beside it with their
-/// number. Gives the paths.
-pub fn write_pictures(stages: &[Stage], path: &Path) -> Result<Vec<PathBuf>> {
+/// Writes the optimised graph of each stage as a picture: the first to this file, others beside it with their number. Gives
+/// the paths.
+pub fn write_pictures(stages: &[Stage], path: &Path, format: Format) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for (i, stage) in stages.iter().enumerate() {
         let path = match i {
@@ -354,7 +355,7 @@ pub fn write_pictures(stages: &[Stage], path: &Path) -> Result<Vec<PathBuf>> {
                 path.with_file_name(format!("{}-{i}.{}", part(path.file_stem()), part(path.extension())))
             }
         };
-        std::fs::write(&path, picture::dot(stage.optimized()))
+        std::fs::write(&path, format.draw(stage.optimized()))
             .map_err(|e| Error::new(ErrorKind::File, format!("cannot write {}: {e}", path.display())))?;
         written.push(path);
     }

@@ -5,7 +5,8 @@ use crate::drivers::{Driver, Task, make, staged_function, traced_loss};
 use crate::lazy::Deferred;
 use crate::modes::{MODES, Mode, Staging, needs_text};
 use graph::function::Runner;
-use graph::{Argument, Graph, Options, PassSelection, TraceOptions, picture};
+use graph::picture::Format;
+use graph::{Argument, Graph, Options, PassSelection, TraceOptions};
 use models::workloads;
 use runtime::{DType, DeviceId, Error, ErrorKind, Result, Tensor};
 use std::fmt::{self, Write as _};
@@ -119,8 +120,8 @@ fn traced(task: Task, inputs: &[Tensor], options: Options) -> Result<Vec<Stage>>
     })
 }
 
-/// Writes two DOT files for each stage into a folder and gives their paths.
-pub fn write_pictures(stages: &[Stage], folder: &Path) -> Result<Vec<PathBuf>> {
+/// Writes two pictures for each stage into a folder and gives their paths.
+pub fn write_pictures(stages: &[Stage], folder: &Path, format: Format) -> Result<Vec<PathBuf>> {
     let failed = |path: &Path, e: std::io::Error| {
         Error::new(ErrorKind::File, format!("cannot write {}: {e}", path.display()))
     };
@@ -128,8 +129,8 @@ pub fn write_pictures(stages: &[Stage], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for stage in stages {
         for (which, graph) in [("recorded", &stage.recorded), ("optimised", &stage.optimized)] {
-            let path = folder.join(format!("{}-{which}.dot", stage.name));
-            std::fs::write(&path, picture::dot(graph)).map_err(|e| failed(&path, e))?;
+            let path = folder.join(format!("{}-{which}.{}", stage.name, format.extension()));
+            std::fs::write(&path, format.draw(graph)).map_err(|e| failed(&path, e))?;
             written.push(path);
         }
     }

@@ -16,6 +16,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A capacity that no cut can afford.
 const NEVER: u64 = 1 << 60;
+/// What keeping a value costs whose size nobody knows (a stack of what turns left): more than any that is known.
+const DEAR: u64 = 1 << 44;
 
 /// The values of the forward that the backward is given.
 pub(crate) fn saved(joint: &Joint) -> Result<Vec<Position>> {
@@ -179,7 +181,7 @@ fn bytes(joint: &Joint, value: ValueId) -> u64 {
     let ty = joint.graph.ty(value).tensor();
     let elements = ty.and_then(|t| t.numel().known().map(|n| n * t.dtype.size()));
     // A value without bytes still costs a residual.
-    elements.map_or(NEVER, |n| n as u64 + 1)
+    elements.map_or(DEAR, |n| n as u64 + 1)
 }
 
 struct Edge {

@@ -1,11 +1,43 @@
-//! Pictures: a graph as DOT text. Ops are boxes, kernels made of many are boxes that list them, products are darker, state
-//! and its new values have a colour of their own.
+//! Pictures: a graph as DOT text, or laid out as SVG. Ops are boxes, kernels made of many are boxes that list them, products
+//! are darker, state and its new values have a colour of their own.
+
+mod dot;
+mod svg;
+
+pub use dot::dot;
+pub use svg::svg;
 
 use crate::fused;
 use crate::ir::{Graph, InputRole, NodeId, NodeKind, ValueId};
-use petgraph::dot::{Config, Dot};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::HashMap;
+
+/// The form of a picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// Text that Graphviz lays out.
+    Dot,
+    /// Laid out, for browsers.
+    Svg,
+}
+
+impl Format {
+    /// How names of such files end.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Format::Dot => "dot",
+            Format::Svg => "svg",
+        }
+    }
+
+    /// The body of a graph in this form.
+    pub fn draw(self, graph: &Graph) -> String {
+        match self {
+            Format::Dot => dot(graph),
+            Format::Svg => svg(graph),
+        }
+    }
+}
 
 /// What a box of the picture is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,24 +52,12 @@ enum Look {
     Result,
 }
 
-impl Look {
-    const fn attributes(self) -> &'static str {
-        match self {
-            Look::Input => "shape=ellipse, style=filled, fillcolor=\"#eef3fb\"",
-            Look::State => "shape=ellipse, style=filled, fillcolor=\"#fbe9d0\"",
-            Look::Constant => "shape=plaintext",
-            Look::Op => "shape=box, style=\"rounded,filled\", fillcolor=\"#ffffff\"",
-            Look::Product => "shape=box, style=filled, fillcolor=\"#d7e3d4\"",
-            Look::Kernel => "shape=box, style=filled, fillcolor=\"#dcd6f0\"",
-            Look::Control => "shape=diamond, style=filled, fillcolor=\"#f6f0c8\"",
-            Look::Result => "shape=ellipse, style=dashed",
-        }
-    }
-}
+/// Boxes with their labels, and the types of the values between them.
+type Picture = DiGraph<(String, Look), String>;
 
-/// The body of a graph as DOT text. Constants of one element are left out: they are numbers of whoever reads them.
-pub fn dot(graph: &Graph) -> String {
-    let mut picture: DiGraph<(String, Look), String> = DiGraph::new();
+/// The body of a graph. Constants of one element are left out: they are numbers of whoever reads them.
+fn picture(graph: &Graph) -> Picture {
+    let mut picture = Picture::new();
     let mut makers: HashMap<ValueId, NodeIndex> = HashMap::new();
     for (&param, role) in graph.params().iter().zip(&graph.inputs) {
         let look = match role {
@@ -73,14 +93,7 @@ pub fn dot(graph: &Graph) -> String {
             picture.add_edge(from, at, graph.ty(*value).to_string());
         }
     }
-    let edge = |_: &DiGraph<(String, Look), String>, e: petgraph::graph::EdgeReference<'_, String>| {
-        format!("label={:?}, fontsize=9", e.weight())
-    };
-    let node = |_: &DiGraph<(String, Look), String>, (_, (label, look)): (NodeIndex, &(String, Look))| {
-        format!("label={label:?}, {}", look.attributes())
-    };
-    let config = [Config::NodeNoLabel, Config::EdgeNoLabel];
-    format!("{:?}", Dot::with_attr_getters(&picture, &config, &edge, &node))
+    picture
 }
 
 fn value_label(graph: &Graph, value: ValueId) -> String {
@@ -128,5 +141,9 @@ mod tests {
         let text = dot(&after);
         assert!(text.contains("mul+add"), "{text}");
         assert!(text.contains("new w"), "{text}");
+        let drawn = svg(&after);
+        for word in ["matmul", "mul+add", "new w", "f32[4,4]"] {
+            assert!(drawn.contains(word), "{word}: {drawn}");
+        }
     }
 }
