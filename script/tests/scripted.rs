@@ -335,3 +335,43 @@ fn programs_print_what_python_prints() {
         assert_eq!(out.text().lines().count(), expected.lines().count(), "{name}");
     }
 }
+
+/// Weights of many cells: their gradients are one product of all cells' rows, but where passes keep every bit.
+#[test]
+fn gradients_of_many_cells_are_gathered() {
+    let text = "
+def cell(x: Tensor, w: Tensor) -> Tensor:
+    return torch.tanh(x @ w)
+
+def forward(rows: List[int], x: Tensor, w: Tensor) -> Tensor:
+    last = [x[0:1]]
+    for r in rows:
+        last.append(cell(x[r : r + 1] + last[-1], w))
+    return torch.cat(last).sum()
+";
+    let program = program(text);
+    let function = program.find("forward").unwrap();
+    let filled = |dims: &[usize], by: f32| {
+        let n: usize = dims.iter().product();
+        let values: Vec<f32> = (0..n).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * by).collect();
+        Tensor::from_slice(&values, dims).unwrap().requires_grad_(true).unwrap()
+    };
+    let (x, w) = (filled(&[7, 48], 1.0), filled(&[48, 64], 0.2).slice(1, Some(0), Some(48), 1).unwrap());
+    let rows = || Value::ints((0..45).map(|i| i * 3 % 7));
+    let gradients = |run: &dyn Fn(Vec<Value>) -> Result<Value>| {
+        let y = run(vec![rows(), Value::Tensor(x.clone()), Value::Tensor(w.clone())]).unwrap();
+        let found = eager::grad(&[y.tensor().unwrap()], &[&x, &w], GradOptions::default()).unwrap();
+        found.into_iter().map(|g| g.unwrap().to_vec::<f32>().unwrap()).collect::<Vec<_>>()
+    };
+    let expected = gradients(&|args| program.call(&mut Host::default(), function, args));
+    for exact in [true, false] {
+        let options = Options { exact, ..Options::default() };
+        let scripted = script(program.clone(), function, options).unwrap();
+        let found = gradients(&|args| scripted.call(&mut Host::default(), args));
+        let differing = found.iter().flatten().zip(expected.iter().flatten()).filter(|(f, e)| f != e).count();
+        assert_eq!(differing == 0, exact, "{differing} elements differ");
+        for (f, e) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((f - e).abs() < 1e-4 * e.abs().max(1.0), "{f} instead of {e}");
+        }
+    }
+}

@@ -56,3 +56,43 @@ fn transposed(builder: &mut Builder, value: ValueId) -> Result<ValueId> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Draw, Sketch, inputs, oracle};
+
+    #[test]
+    fn a_product_of_thin_factors_is_given_as_them() {
+        // Rows, and whether the product of [rows, 16] and [rows, 32] is left as factors.
+        for (rows, left) in [(1, true), (2, true), (3, false)] {
+            let mut s = Sketch::new();
+            let (x, dy) = (s.argument(&[rows, 16]), s.argument(&[rows, 32]));
+            let xt = s.transpose(x);
+            let gradient = s.matmul(xt, dy);
+            let other = s.neg(dy);
+            let graph = s.finish(&[gradient, other], &[]);
+            let args = inputs(&graph, &mut Draw(rows as u64));
+            let whole = oracle(&graph, &args).unwrap();
+            let (given, factors) = factored(graph).unwrap();
+            assert_eq!(factors, [left, false]);
+            let found = oracle(&given, &args).unwrap();
+            assert_eq!(found.len(), 2 + usize::from(left));
+            if left {
+                let again = found[0].transpose(0, 1).unwrap().matmul(&found[1]).unwrap();
+                assert_eq!(again.to_vec::<f32>().unwrap(), whole[0].to_vec::<f32>().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_that_somebody_else_reads_stays_whole() {
+        let mut s = Sketch::new();
+        let (x, dy) = (s.argument(&[16, 1]), s.argument(&[1, 32]));
+        let gradient = s.matmul(x, dy);
+        let doubled = s.times(gradient, 2.0);
+        let (given, factors) = factored(s.finish(&[gradient, doubled], &[])).unwrap();
+        assert_eq!(factors, [false, false]);
+        assert_eq!(given.results().len(), 2);
+    }
+}
