@@ -1,11 +1,11 @@
 """Times the programs of this folder in trifold and in real PyTorch, side by side in one run.
 
     cargo build --release
-    python benches/programs/peers.py target/release/trifold [--rounds 4] [--only lstm_train]
+    python benches/programs/peers.py target/release/trifold [--rounds 4] [--only lstm_train] [--forward] [--compile]
 
-In each round trifold (`trifold compare PROGRAM --grad`, one thread) is followed by PyTorch's eager mode and
-torch.jit.script on the same file and the same arguments. The table gives the medians over the rounds and their ratio;
-above 1 trifold is faster. Needs torch, numpy and safetensors' format only (written here).
+In each round trifold (`trifold compare PROGRAM --grad`, one thread) is followed by PyTorch's eager mode, torch.jit.script
+and, if asked for, torch.compile on the same file and the same arguments. The lines give the medians over the rounds and
+their ratios; above 1 trifold is faster. Needs torch, numpy and safetensors' format only (written here).
 """
 
 import argparse
@@ -65,6 +65,8 @@ def arguments(name):
         }
     if name == "while_loop":
         return {"n": np.array(1412987847, dtype=np.int64)}
+    if name == "small_ops":
+        return {"x": uniform(16), "y": uniform(16)}
     raise SystemExit(f"no program is called {name}")
 
 
@@ -79,20 +81,18 @@ def write(path, tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-def torch_step(name, values, scripted):
+def torch_step(name, values, how, grad):
     sys.path.insert(0, str(HERE))
-    function = getattr(__import__(name), "forward")
-    if scripted:
-        function = torch.jit.script(function)
+    function = how(getattr(__import__(name), "forward"))
     args = [v.tolist() if v.ndim == 1 and v.dtype == np.int64 else torch.tensor(v) for v in values.values()]
-    floats = [a for a in args if isinstance(a, torch.Tensor) and a.is_floating_point()]
+    floats = [a for a in args if grad and isinstance(a, torch.Tensor) and a.is_floating_point()]
     for a in floats:
         a.requires_grad_()
 
     def step():
         out = function(*args)
         if floats:
-            torch.autograd.grad(out, floats)
+            torch.autograd.grad(out.sum(), floats)
 
     return step
 
@@ -113,8 +113,10 @@ def main():
     parser.add_argument("trifold")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--only", nargs="*", default=["lstm_train", "treelstm", "while_loop"])
+    parser.add_argument("--only", nargs="*", default=["lstm_train", "treelstm", "while_loop", "small_ops"])
     parser.add_argument("--modes", default="torch,torch.script")
+    parser.add_argument("--forward", action="store_true", help="no gradients")
+    parser.add_argument("--compile", action="store_true", help="time torch.compile too (minutes for loops that it unrolls)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     modes = options.modes.split(",")
@@ -123,13 +125,17 @@ def main():
             values = arguments(name)
             path = pathlib.Path(folder) / f"{name}.safetensors"
             write(path, values)
-            steps = {"eager": torch_step(name, values, False), "jit.script": torch_step(name, values, True)}
+            grad = name != "while_loop" and not options.forward
+            hows = {"eager": lambda f: f, "jit.script": torch.jit.script}
+            if options.compile:
+                hows["compile"] = torch.compile
+            steps = {key: torch_step(name, values, how, grad) for key, how in hows.items()}
             times = {}
             for _ in range(options.rounds):
                 out = pathlib.Path(folder) / "out.json"
                 command = [options.trifold, "compare", str(HERE / f"{name}.py"), "--args", str(path), "--quick", "--threads", "1"]
                 command += ["--modes", ",".join(modes), "--json", str(out)]
-                command += ["--grad"] if name != "while_loop" else []
+                command += ["--grad"] if grad else []
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 for record in json.loads(out.read_text())["results"]:
                     if record.get("median_s"):
@@ -137,8 +143,10 @@ def main():
                 for key, step in steps.items():
                     times.setdefault(key, []).append(timed(step, options.seconds))
             show = {k: f"{statistics.median(v):.3f} ms ({min(v):.3f} .. {max(v):.3f})" for k, v in times.items()}
-            ratio = statistics.median(times["jit.script"]) / statistics.median(times["torch.script"]) if "torch.script" in times else float("nan")
-            print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in show.items()) + f"; torch.script against jit.script {ratio:.2f}x", flush=True)
+            peers = [("torch", "eager"), ("torch.script", "jit.script"), ("torch.compile", "compile")]
+            pairs = [(a, b) for a, b in peers if a in times and b in times]
+            ratios = [f"{a} against {b} {statistics.median(times[b]) / statistics.median(times[a]):.2f}x" for a, b in pairs]
+            print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in show.items()) + "; " + ", ".join(ratios), flush=True)
 
 
 if __name__ == "__main__":

@@ -338,7 +338,7 @@ fn random_joins_have_the_bits_of_the_oracle() {
         }
         let results: Vec<ValueId> =
             (0..1 + draw.below(3)).map(|_| values[draw.below(values.len())]).collect();
-        let state = values.iter().copied().filter(|&v| s.dims(v) == [rows, 20]).next_back().unwrap();
+        let state = values.iter().copied().rfind(|&v| s.dims(v) == [rows, 20]).unwrap();
         let graph = s.finish(&[&results[..], &[state]].concat(), &[(2, results.len())]);
         for options in every_option() {
             places_are_apart(&agrees(&graph, &options, seed));
