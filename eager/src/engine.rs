@@ -130,9 +130,14 @@ impl Interpreter for Engine {
             links.needs = 0;
             Saves::NOTHING
         });
-        // Kept before the write, at the version before it: what the rule reads of the target's old elements is then
-        // known to be lost.
-        let args_kept = keep_args(args, saves, links.needs, target);
+        // The write takes what the target was, so where the rule reads that, it gets a copy. The target as another
+        // operand (`h.mul_(h)`) is kept as it is, at the version before the write, and so known to be lost, as in torch.
+        let old = saves.reads(0, links.needs, 0, 1).then(|| target.copy()).transpose()?;
+        let mut given: SmallVec<[Arg; 4]> = args.iter().copied().collect();
+        if let Some(old) = &old {
+            given[0] = Arg::Tensor(old);
+        }
+        let args_kept = keep_args(&given, saves, links.needs, target);
         door::mutate(op, args, origin)?;
         let outputs = std::slice::from_ref(target);
         let kept = (args_kept, keep_outputs(outputs, saves));

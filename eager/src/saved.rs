@@ -25,7 +25,6 @@ pub(crate) struct SavedTensor {
 }
 
 impl SavedTensor {
-    /// Keeps `tensor`, expecting its memory to stay at `version`.
     /// Keeps `tensor` as it is now.
     pub(crate) fn new(tensor: &Tensor) -> Shared<SavedTensor> {
         Shared::vacant().fill(SavedTensor {

@@ -97,20 +97,17 @@ fn scaling_in_place_by_a_number_saves_nothing() {
 
 #[test]
 fn in_place_rebases_history() {
-    let x = leaf(&[1.0, 2.0]);
-    let w = leaf(&[3.0, 4.0]);
+    let (x, w) = (leaf(&[1.0, 2.0]), leaf(&[3.0, 4.0]));
     let h = Tensor::from_slice(&[1.0, 1.0], &[2]).unwrap();
     assert!(!h.requires_grad());
     add_in_place(&h, 1.0).unwrap();
-    door::mutate(&ops::MUL, &[Arg::Tensor(&h), Arg::Tensor(&x)], Origin::caller()).unwrap();
-    door::mutate(&ops::ADD, &[Arg::Tensor(&h), Arg::Tensor(&w)], Origin::caller()).unwrap();
-    h.sum(&[], false).unwrap().backward().unwrap_err();
-    // The old elements of h were the gradient of x.
-    let h = Tensor::from_slice(&[2.0, 2.0], &[2]).unwrap();
-    door::mutate(&ops::ADD, &[Arg::Tensor(&h), Arg::Tensor(&x)], Origin::caller()).unwrap();
-    door::mutate(&ops::MUL, &[Arg::Tensor(&h), Arg::Float(5.0)], Origin::caller()).unwrap();
+    mul_in_place(&h, Arg::Tensor(&x)).unwrap();
+    mul_in_place(&h, Arg::Tensor(&w)).unwrap();
+    add_in_place(&h, Arg::Tensor(&w)).unwrap();
     h.sum(&[], false).unwrap().backward().unwrap();
-    assert_eq!(values(&x.grad().unwrap()), [5.0, 5.0]);
+    // h = 2 x w + w: what h was at each product is the gradient of the other factor.
+    assert_eq!(values(&x.grad().unwrap()), [6.0, 8.0]);
+    assert_eq!(values(&w.grad().unwrap()), [3.0, 5.0]);
 }
 
 #[test]

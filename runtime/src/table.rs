@@ -61,17 +61,19 @@ pub struct Saves {
     pub inputs: u32,
     /// Bit i: output i.
     pub outputs: u32,
-    /// An operand is read only for the gradients of the other operands, as in a product.
-    pub crossed: bool,
+    /// Bit i: operand i is read only for the gradients of the other operands, as a factor is.
+    pub crossed: u32,
 }
 
 impl Saves {
     /// Types alone.
-    pub const NOTHING: Saves = Saves { inputs: 0, outputs: 0, crossed: false };
+    pub const NOTHING: Saves = Saves { inputs: 0, outputs: 0, crossed: 0 };
     /// Every operand.
     pub const INPUTS: Saves = Saves { inputs: u32::MAX, ..Saves::NOTHING };
     /// Every operand, each only for the gradients of the others: the factors of a product.
-    pub const FACTORS: Saves = Saves { crossed: true, ..Saves::INPUTS };
+    pub const FACTORS: Saves = Saves { crossed: u32::MAX, ..Saves::INPUTS };
+    /// Both operands, the first only for the gradient of the second: what is divided.
+    pub const QUOTIENT: Saves = Saves { crossed: 1, ..Saves::INPUTS };
     /// The first output.
     pub const OUTPUT: Saves = Saves { outputs: 1, ..Saves::NOTHING };
     /// Every operand and the first output.
@@ -88,7 +90,7 @@ impl Saves {
     /// Whether operand `i`, the flattened tensors `at..at + count`, is read when the gradients in `needs` are wanted.
     pub fn reads(&self, i: usize, needs: u64, at: usize, count: usize) -> bool {
         let own = (0..count).fold(0u64, |bits, k| bits | 1 << (at + k).min(63));
-        self.input(i) && !(self.crossed && needs & !own == 0)
+        self.input(i) && !(self.crossed >> i.min(31) & 1 == 1 && needs & !own == 0)
     }
     /// What a tape keeps of a call's operands for the gradients in `needs`.
     pub fn keep<C: FromIterator<Value>>(&self, args: &[Arg], needs: u64) -> C {

@@ -295,7 +295,7 @@ ops! {
     /// Quotient of two operands, of integers as f32; or rounded down ("floor") or toward zero ("trunc").
     DIV = "div(Tensor self, Tensor other, *, str? rounding_mode=None) -> Tensor" {
         infer: infer_div,
-        vjp: Vjp::Rule(Saves::INPUTS, |c| {
+        vjp: Vjp::Rule(Saves::QUOTIENT, |c| {
             if rounding(c.host(2)?)? != BinaryOp::Div {
                 return binary_gradients(c, |dy| dy.zeros_like(None), |dy| dy.zeros_like(None));
             }

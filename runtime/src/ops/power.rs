@@ -156,7 +156,7 @@ ops! {
     /// What whole division leaves, with the divisor's sign (Python's `%`); 0 for an integer modulo an element 0.
     REMAINDER = "remainder(Tensor self, Tensor other) -> Tensor" {
         infer: infer_whole,
-        vjp: Vjp::Rule(Saves::INPUTS, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| {
+        vjp: Vjp::Rule(Saves::QUOTIENT, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| {
             dy.mul(&bind1(&super::DIV, &[c.arg(0)?, c.arg(1)?, Arg::Str("floor")])?.neg()?)
         })),
         effect: Effect::Pure,
@@ -168,7 +168,7 @@ ops! {
     /// What truncating division leaves, with the dividend's sign (C's `fmod`); 0 for an integer modulo an element 0.
     FMOD = "fmod(Tensor self, Tensor other) -> Tensor" {
         infer: infer_whole,
-        vjp: Vjp::Rule(Saves::INPUTS, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| {
+        vjp: Vjp::Rule(Saves::QUOTIENT, |c| binary_gradients(c, |dy| Ok(dy.clone()), |dy| {
             dy.mul(&bind1(&super::DIV, &[c.arg(0)?, c.arg(1)?, Arg::Str("trunc")])?.neg()?)
         })),
         effect: Effect::Pure,

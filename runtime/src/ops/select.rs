@@ -110,6 +110,27 @@ fn shared_gradients(c: &VjpContext, i: usize, bound: &Tensor, inside: &'static O
     Ok(out)
 }
 
+/// Between two tensors: where the operand equals one bound, and the bounds differ, each gets half (torch). A lower bound
+/// above the upper one never counts.
+fn between_gradients(c: &VjpContext, low: &Tensor, high: &Tensor) -> Result<Gradients> {
+    let (dy, x) = (c.dy()?, c.input(0)?);
+    let half = dy.mul(0.5)?;
+    let apart = low.lt(high)?;
+    let at_low = x.eq(low)?.logical_and(&apart)?;
+    let at_high = x.eq(high)?.logical_and(&apart)?;
+    let share =
+        |whole: &Tensor, tie: &Tensor| whole.select_where(dy, 0.0)?.add(&tie.select_where(&half, 0.0)?);
+    let mut out = Gradients::new();
+    out.push(wanted(c, 0, || {
+        let inside = x.gt(low)?.logical_and(&x.lt(high)?)?;
+        let pinned = x.eq(low)?.logical_and(&x.eq(high)?)?;
+        unbroadcast(c, 0, share(&inside.logical_or(&pinned)?, &at_low.logical_or(&at_high)?)?)
+    })?);
+    out.push(wanted(c, 1, || unbroadcast(c, 1, share(&x.lt(low)?.logical_and(&low.le(high)?)?, &at_low)?))?);
+    out.push(wanted(c, 2, || unbroadcast(c, 2, share(&x.gt(high)?.logical_or(&high.lt(low)?)?, &at_high)?))?);
+    Ok(out)
+}
+
 /// The operand keeps its gradient strictly between the bounds; a bound gets it where it is the result (torch).
 fn clamp_gradients(c: &VjpContext) -> Result<Gradients> {
     let (dy, x) = (c.dy()?, c.input(0)?);
@@ -117,6 +138,7 @@ fn clamp_gradients(c: &VjpContext) -> Result<Gradients> {
     match (low, high) {
         (Some(Arg::Tensor(low)), None) => return shared_gradients(c, 1, low, &super::GT),
         (None, Some(Arg::Tensor(high))) => return shared_gradients(c, 2, high, &super::LT),
+        (Some(Arg::Tensor(low)), Some(Arg::Tensor(high))) => return between_gradients(c, low, high),
         _ => {}
     }
     let compare = |op: &'static OpDef, a: Arg, b: Arg| bind1(op, &[a, b]);

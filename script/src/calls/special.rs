@@ -1,6 +1,6 @@
 //! torch's special functions, and what reads how a number is made.
 
-use super::{Call, Entry, one};
+use super::{Call, Entry, bind, one};
 use runtime::error::{Error, Result};
 use runtime::{Arg, DType, Tensor};
 
@@ -85,6 +85,8 @@ fn positive(c: &Call) -> Result<Vec<Tensor>> {
 pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.mvlgamma", "input p", |c| one(c.tensor("input")?.mvlgamma(c.int("p", 1)?))),
     ("torch.logcumsumexp", "input dim", |c| one(c.tensor("input")?.logcumsumexp(c.int("dim", 0)?))),
+    // The method has the operands the other way round.
+    ("torch.Tensor.polygamma", "self n", |c| bind("polygamma", &[c.arg("n")?, c.arg("self")?])),
     ("torch.float_power", "input exponent", float_power),
     ("torch.positive", "input", positive),
     ("torch.real", "input", itself),

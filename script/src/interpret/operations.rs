@@ -9,6 +9,7 @@ use crate::syntax::Span;
 use crate::tree::{Constant, Expr, ExprKind, Returns};
 use crate::types::Type;
 use crate::value::Value;
+use eager::Autograd;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::table::OpDef;
 use runtime::{Arg, DType, Origin, Tensor, door, ops};
@@ -296,15 +297,34 @@ fn weaken(values: &mut [Option<calls::Value>], weak: &[bool]) -> Result<()> {
 
 /// Runs a call with arguments of its own.
 fn run(call: &Resolved, values: &[Option<calls::Value>], returns: &Returns) -> Result<Value> {
-    let outputs = call.run(values.iter().map(Option::as_ref).collect())?;
     if *returns != Returns::Nothing {
-        return returned(outputs.into_iter(), returns);
+        return returned(call.run(values.iter().map(Option::as_ref).collect())?.into_iter(), returns);
     }
-    let (Some(Some(calls::Value::Tensor(target))), Some(result)) = (values.first(), outputs.first()) else {
+    let Some(Some(calls::Value::Tensor(target))) = values.first() else {
         return Err(Error::value(format!("{} writes to a tensor", call.name)));
+    };
+    // Where a history is recorded, the operations keep what they read, and the write at the end would take it from them.
+    let old = (door::grad_enabled() && requires_grad(values)).then(|| target.copy()).transpose()?;
+    let old = old.map(|old| Some(calls::Value::Tensor(old)));
+    let first = old.as_ref().or(values.first());
+    let given = first.into_iter().chain(values.iter().skip(1)).map(Option::as_ref);
+    let outputs = call.run(given.collect())?;
+    let Some(result) = outputs.first() else {
+        return Err(Error::internal(format!("{} has no output", call.name)));
     };
     write(target, result)?;
     Ok(Value::Tensor(target.clone()))
+}
+
+/// Whether a tensor among the arguments has a history.
+fn requires_grad(values: &[Option<calls::Value>]) -> bool {
+    values.iter().flatten().any(|value| match value {
+        calls::Value::Tensor(t) => t.requires_grad(),
+        calls::Value::List(list) => {
+            list.iter().any(|v| matches!(v, calls::Value::Tensor(t) if t.requires_grad()))
+        }
+        calls::Value::Host(_) | calls::Value::Slice(_) | calls::Value::Ellipsis => false,
+    })
 }
 
 /// Replaces the elements of a tensor, as an in-place call of several operations does.

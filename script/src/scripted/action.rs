@@ -175,10 +175,13 @@ const TRAINING: &[(&str, &str, bool)] = &[
 ];
 
 impl Action {
-    /// Whether a call that may train or draw does neither. `known` says what is known of an argument: `None` where it is left
+    /// Whether a call that may train or draw does neither; one that writes to its argument is not still. `known` says what is known of an argument: `None` where it is left
     /// out, else its number, if that is known.
     pub fn is_still(&self, known: &dyn Fn(&str) -> Option<Option<Scalar>>) -> bool {
         let Action::Torch { call, .. } = self else { return false };
+        if self.writes() {
+            return false;
+        }
         let name = call.name.rsplit('.').next().unwrap_or_default();
         TRAINING.iter().find(|(own, ..)| *own == name).is_some_and(|(_, argument, left_out)| {
             match known(argument) {
