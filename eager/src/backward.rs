@@ -281,9 +281,12 @@ impl Walk {
             if extras.is_none() && targets.is_empty() {
                 return Ok(());
             }
+            // A target on the way to others is what arrives, one at the end what its hooks make of that, as in torch.
+            let passed = step.node.edges.iter().any(|edge| self.wants(edge));
             for (index, slot) in cotangents.iter_mut().enumerate() {
                 let Some(mut gradient) = slot.take() else { continue };
                 let index = index as u32;
+                let arrived = gradient.clone();
                 if let Some(extras) = extras {
                     gradient = extras.apply(index, gradient)?;
                     extras.set_retained(index, |old| {
@@ -291,7 +294,8 @@ impl Walk {
                     })?;
                 }
                 if targets.contains(&(step.node.number, index)) {
-                    nodes.insert((step.node.number, index), gradient.clone());
+                    let target = if passed { arrived } else { gradient.clone() };
+                    nodes.insert((step.node.number, index), target);
                 }
                 *slot = Some(gradient);
             }
@@ -368,12 +372,23 @@ impl Recorded for Step<'_> {
                 node.edges.len()
             )));
         }
-        let kept_nothing =
-            matches!(node.rule, Rule::Op(op) if matches!(op.vjp, Vjp::Rule(Saves::NOTHING, _)));
-        if !self.walk.retain_graph && !kept_nothing {
+        if !self.walk.retain_graph && !kept_nothing(node) {
             node.free();
         }
         Ok(gradients)
+    }
+}
+
+/// Whether a node's rule reads nothing that was kept, so that there is nothing to give up.
+fn kept_nothing(node: &Node) -> bool {
+    match &node.rule {
+        Rule::Op(op) => matches!(op.vjp, Vjp::Rule(Saves::NOTHING, _)),
+        Rule::Call(call) => {
+            let (callable, sources) = &**call;
+            let needs = needs_of(&node.edges);
+            sources.is_empty() && (0..node.edges.len()).all(|arg| !callable.reads(arg, needs))
+        }
+        Rule::Part(_) | Rule::Splice(_) | Rule::Refuse(_) => false,
     }
 }
 
