@@ -108,7 +108,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
         }
         Staging::Compile => {
             let program = |args: &[Argument]| function(&tensors_of(args)?);
-            let how = CompileOptions { compile: options.clone(), ..CompileOptions::default() };
+            let how = CompileOptions { compile: options.clone(), dynamic: true, ..CompileOptions::default() };
             let compiled = compile(&entry_name(entry), how, program);
             compiled.call(&arguments_of(inputs))?;
             let mut stages = Vec::new();

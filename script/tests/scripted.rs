@@ -175,9 +175,50 @@ def forward(x: Tensor, n: int) -> Tensor:
     }
     let [whole, turn] = &scripted.regions().unwrap()[..] else { unreachable!() };
     assert!(whole.fallback.as_ref().unwrap().contains("3 kinds"), "{:?}", whole.fallback);
-    assert!(turn.fallback.as_ref().unwrap().contains("12 kinds"), "{:?}", turn.fallback);
+    assert_eq!((turn.kinds, &turn.fallback), (12, &None));
+    assert!(turn.passed > 0);
     let expected = told(|host| scripted.call(host, vec![tensor(&[0.5; 30]), Value::Int(1)]));
     assert!(expected.starts_with("tensor("), "{expected}");
+}
+
+#[test]
+fn kinds_come_and_go_as_calls_earn_them() {
+    let text = "
+def forward(x: Tensor) -> Tensor:
+    return (torch.tanh(x) * x + 1.0).sum()
+";
+    let (scripted, program) = (scripted(text), program(text));
+    let function = program.find("forward").unwrap();
+    let values = |n: usize| (0..n).map(|i| i as f32 / 7.0 - 2.0).collect::<Vec<_>>();
+    let call = |n: usize| {
+        let gradients = |run: &dyn Fn(Vec<Value>) -> Result<Value>| {
+            let x = Tensor::from_slice(&values(n), &[n]).unwrap().requires_grad_(true).unwrap();
+            let y = run(vec![Value::Tensor(x.clone())]).unwrap();
+            let y = y.tensor().unwrap().clone();
+            let dx = eager::grad(&[&y], &[&x], GradOptions::default()).unwrap().remove(0).unwrap();
+            (y.to_vec::<f32>().unwrap(), dx.to_vec::<f32>().unwrap())
+        };
+        let found = gradients(&|args| scripted.call(&mut Host::default(), args));
+        let expected = gradients(&|args| program.call(&mut Host::default(), function, args));
+        let near = |a: &f32, b: &f32| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
+        assert!(near(&found.0[0], &expected.0[0]), "{n}");
+        assert!(found.1.iter().zip(&expected.1).all(|(a, b)| near(a, b)), "{n}");
+    };
+    let report = || scripted.regions().unwrap().remove(0);
+    // Fifty lengths in turn: twelve are compiled, the host runs the others.
+    (0..50).for_each(call);
+    assert_eq!((report().kinds, report().passed, report().fallback), (12, 38, None));
+    // One of the twelve again and again: after a hundred calls a thirteenth is worth it, and takes the place of the oldest.
+    (0..100).for_each(|_| call(11));
+    call(40);
+    call(40);
+    assert_eq!((report().kinds, report().passed), (12, 38));
+    // What was put out is unknown again, and not earned.
+    call(0);
+    assert_eq!(report().passed, 39);
+    // Ever new lengths: nothing more is compiled.
+    (100..150).for_each(call);
+    assert_eq!((report().kinds, report().passed), (12, 89));
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Prepared {
                 Box::new(move |inputs| traced.call(inputs))
             }
             Staging::Compile => {
-                let how = CompileOptions { compile: options.clone(), ..CompileOptions::default() };
+                let how =
+                    CompileOptions { compile: options.clone(), dynamic: true, ..CompileOptions::default() };
                 let compiled = compile("compiled", how, move |args: &[Argument]| program(&tensors_of(args)?));
                 Box::new(move |inputs| compiled.call(&arguments_of(inputs)))
             }

@@ -1,8 +1,10 @@
 //! A compiled part of a program: it is staged for what its inputs are (element type, shape and device of tensors, host
 //! values by value), and compiled with a backward of its own, which is made when it is first needed.
 //!
-//! Shapes are static: every new kind of inputs is another compilation, up to a limit. Beyond it, and where the part cannot
-//! be staged, the host runs it, with the regions inside it, and the region says why.
+//! Shapes are static: every new kind of inputs is another compilation, up to a limit. Beyond it a new kind takes the place of
+//! the one that was not used for longest, once the compiled ones have earned it; until then the host runs calls of other
+//! kinds, with the regions inside this one (docs/decisions/0016). Where the part cannot be staged the host runs it always,
+//! and the region says why.
 
 use super::perform::{Args, World};
 use super::stage::Stage;
@@ -20,8 +22,15 @@ use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most kinds of inputs that a region is compiled for; torch specialises ten times too before it falls back.
+/// Most kinds of inputs that a region is compiled for at a time; torch specialises ten times too before it falls back.
 const MOST: usize = 12;
+
+/// Calls of compiled kinds that earn one more compilation, when there are as many as there may be. A compilation costs about
+/// what some hundred calls gain, so that inputs of ever new kinds cost at most about twice what the host takes.
+const PRICE: u32 = 100;
+
+/// The most that is saved up.
+const SAVINGS: u32 = 4 * PRICE;
 
 /// Most kinds if turns of loops were staged one by one: where counts differ from call to call, parts of a turn are compiled
 /// once for all of them.
@@ -43,9 +52,13 @@ pub struct Region {
 struct State {
     /// Most recently used first.
     kinds: Vec<Arc<Kind>>,
-    /// Why the host runs it, where it does.
+    /// Why the host runs it, where it always does.
     fallback: Option<String>,
     calls: u64,
+    /// Calls that the host ran since there are as many kinds as there may be.
+    passed: u64,
+    /// Calls of compiled kinds that no compilation has been paid with.
+    earned: u32,
 }
 
 /// What one input was compiled for.
@@ -88,10 +101,32 @@ pub struct RegionReport {
     pub calls: u64,
     /// For how many kinds of inputs it is compiled.
     pub kinds: usize,
-    /// Why the host runs it one operation at a time, where it does.
+    /// Why the host runs it one operation at a time, where it always does.
     pub fallback: Option<String>,
+    /// Calls that the host ran because their kind was one too many and had not been earned.
+    pub passed: u64,
     /// What was compiled, most recently used first.
     pub compiled: Vec<Arc<CompiledFunction>>,
+}
+
+impl State {
+    fn counted(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.counted)
+    }
+
+    /// Whether there may be another compilation.
+    fn pays(&self) -> bool {
+        self.kinds.len() < MOST || self.earned >= PRICE
+    }
+
+    /// Takes in a kind, the most recently used now.
+    fn keep(&mut self, kind: Arc<Kind>) {
+        if self.kinds.len() >= MOST {
+            self.kinds.pop();
+            self.earned = self.earned.saturating_sub(PRICE);
+        }
+        self.kinds.insert(0, kind);
+    }
 }
 
 impl Region {
@@ -119,6 +154,7 @@ impl Region {
             calls: state.calls,
             kinds: state.kinds.len(),
             fallback: state.fallback.clone(),
+            passed: state.passed,
             compiled: state.kinds.iter().map(|k| k.compiled.clone()).collect(),
         }
     }
@@ -142,12 +178,16 @@ impl Region {
                 return Ok(None);
             }
             match state.kinds.iter().position(|kind| kind.fits(args)) {
-                Some(0) => Some(state.kinds[0].clone()),
                 Some(at) => {
                     state.kinds[..=at].rotate_right(1);
+                    state.earned = SAVINGS.min(state.earned + 1);
                     Some(state.kinds[0].clone())
                 }
-                None => None,
+                None if state.pays() => None,
+                None => {
+                    state.passed += 1;
+                    return Ok(None);
+                }
             }
         };
         let kind = match kind {
@@ -173,12 +213,13 @@ impl Region {
 
     /// Stages it for these inputs.
     fn compile(&self, args: Args, options: &Options, world: &mut World) -> Result<Arc<Kind>> {
-        let most = match self.state().kinds.iter().any(|kind| kind.counted) {
-            true => MOST_COUNTED,
-            false => MOST,
-        };
-        if self.state().kinds.len() >= most {
-            return Err(Error::value(format!("{} was compiled for {most} kinds of inputs", self.name)));
+        {
+            // Whoever is left to the host from now on has its turns compiled.
+            let state = self.state();
+            if state.counted() && state.kinds.len() >= MOST_COUNTED {
+                let why = format!("{} was compiled for {MOST_COUNTED} kinds of inputs", self.name);
+                return Err(Error::value(why));
+            }
         }
         let (mut keys, mut specs, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..self.inputs.len() {
@@ -235,7 +276,7 @@ impl Region {
             outputs: outputs.into_inner(),
             counted: counted.get(),
         });
-        self.state().kinds.insert(0, kind.clone());
+        self.state().keep(kind.clone());
         Ok(kind)
     }
 
