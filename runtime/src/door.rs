@@ -77,7 +77,8 @@ thread_local! {
     static INPUT_BITS: Cell<u8> = const { Cell::new(flags::TRACKED | flags::TRACED | flags::PENDING) };
     static NEXT_LEVEL: Cell<u64> = const { Cell::new(1) };
     /// Open guards of the grad mode, oldest first.
-    static GRAD_MODES: RefCell<Vec<(u64, bool)>> = const { RefCell::new(Vec::new()) };
+    /// Guards that live: their number, whether engines record under them, and whether an engine set them for itself.
+    static GRAD_MODES: RefCell<Vec<(u64, bool, bool)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Keeps an interpreter in scope on this thread; dropping it (also on unwind, in any order) ends the scope.
@@ -141,19 +142,19 @@ pub struct NoGrad {
 /// Stops autograd engines from recording until the guard drops.
 #[inline]
 pub fn no_grad() -> NoGrad {
-    set_grad(false)
+    set_grad(false, false)
 }
 
 /// Lets autograd engines record again inside a `no_grad` scope until the guard drops.
 #[inline]
 pub fn enable_grad() -> NoGrad {
-    set_grad(true)
+    set_grad(true, false)
 }
 
 #[inline]
-fn set_grad(on: bool) -> NoGrad {
+fn set_grad(on: bool, own: bool) -> NoGrad {
     let id = NEXT_LEVEL.with(|n| n.replace(n.get() + 1));
-    GRAD_MODES.with_borrow_mut(|modes| modes.push((id, on)));
+    GRAD_MODES.with_borrow_mut(|modes| modes.push((id, on, own)));
     look_at_slots(on);
     NoGrad { id, not_send: PhantomData }
 }
@@ -169,14 +170,19 @@ impl Drop for NoGrad {
     fn drop(&mut self) {
         GRAD_MODES.with_borrow_mut(|modes| {
             match modes.last() {
-                Some((id, _)) if *id == self.id => {
+                Some((id, ..)) if *id == self.id => {
                     modes.pop();
                 }
-                _ => modes.retain(|(id, _)| *id != self.id),
+                _ => modes.retain(|(id, ..)| *id != self.id),
             }
-            look_at_slots(modes.last().is_none_or(|(_, on)| *on));
+            look_at_slots(modes.last().is_none_or(|(_, on, _)| *on));
         });
     }
+}
+
+/// Whether the program lets engines record: `grad_enabled` as it is above an engine that is recording right now.
+pub fn grad_mode() -> bool {
+    GRAD_MODES.with_borrow(|modes| modes.iter().rfind(|(.., own)| !own).is_none_or(|(_, on, _)| *on))
 }
 
 /// Whether autograd engines record on this thread.
@@ -301,7 +307,7 @@ pub fn bind_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Res
     if runs_below_slots(op, args) {
         return crate::run::run(op, args);
     }
-    let _mask = no_grad();
+    let _mask = set_grad(false, true);
     bind(op, args, origin)
 }
 
@@ -311,7 +317,7 @@ pub fn bind1_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Re
     if runs_below_slots(op, args) {
         return crate::run::run1(op, args);
     }
-    let _mask = no_grad();
+    let _mask = set_grad(false, true);
     crate::run::only(op, bind(op, args, origin)?)
 }
 

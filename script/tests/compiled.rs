@@ -77,3 +77,33 @@ def forward(x: Tensor, w: Tensor) -> Tensor:
     assert_eq!(why.len(), 3, "{why:?}");
     assert!(why.iter().all(|w| !w.contains("dynamic")), "{why:?}");
 }
+
+#[test]
+fn gradients_end_where_the_program_does_not_record() {
+    for text in [
+        "
+def forward(x: Tensor, w: Tensor) -> Tensor:
+    with torch.no_grad():
+        scale = (x @ w).abs().sum() + 1.0
+    return x @ w / scale
+",
+        "
+def forward(x: Tensor, w: Tensor) -> Tensor:
+    h = x @ w
+    with torch.no_grad():
+        turned = h.t()
+        both = torch.cat([x, torch.tanh(h)], 1)
+    return (h * 3.0) @ turned + both.sum()
+",
+        // A step of a gradient that is no function of the weights any more.
+        "
+def forward(x: Tensor, w: Tensor) -> Tensor:
+    loss = (x @ w).pow(2.0).sum()
+    g = torch.autograd.grad([loss], [w])[0]
+    assert g is not None
+    return x @ (w - g * 0.1)
+",
+    ] {
+        compiled_for(text, &[3, 3]);
+    }
+}

@@ -1,6 +1,6 @@
 //! The interpreter that defers, and the end of a part.
 
-use super::memory::{FIRST_ARGUMENT, Found, Held, State, ViewStep, overlapping};
+use super::memory::{FIRST_ARGUMENT, Found, Held, State, ViewStep, is_tracked, overlapping};
 use super::program::Program;
 use crate::ir::{Operand, ValueId};
 use crate::trace::{hosts, view_layout};
@@ -9,6 +9,7 @@ use runtime::DeviceId;
 use runtime::callable::Callable;
 use runtime::door::{self, Interpreter, Observe, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
+use runtime::ops;
 use runtime::pending::Pending;
 use runtime::profile::{self, Bucket};
 use runtime::run;
@@ -390,6 +391,21 @@ impl Recorder {
         values.map(|v| self.promise(state, ValueId(v), device)).collect()
     }
 
+    /// The operands of an op that the program runs under `no_grad`, detached: the gradient of a part is made of the part
+    /// alone, which must say where gradients end. None where nothing is tracked.
+    fn unrecorded(&self, op: &OpDef, args: &[Arg], origin: Origin) -> Result<Option<Vec<Vec<Tensor>>>> {
+        let tracked = || args.iter().flat_map(|a| a.tensors()).any(is_tracked);
+        if door::grad_mode() || !self.backend.follows() || std::ptr::eq(op, &ops::DETACH) || !tracked() {
+            return Ok(None);
+        }
+        let detached = |t: &Tensor| match is_tracked(t) {
+            true => Ok(self.record(&ops::DETACH, &[Arg::Tensor(t)], origin)?.remove(0)),
+            false => Ok(t.clone()),
+        };
+        let each = args.iter().map(|arg| arg.tensors().iter().map(detached).collect::<Result<Vec<_>>>());
+        each.collect::<Result<Vec<_>>>().map(Some)
+    }
+
     fn write(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
         let Some(Arg::Tensor(target)) = args.first().copied() else {
             return Err(Error::value("an in-place operation needs a tensor to write to"));
@@ -412,16 +428,7 @@ impl Recorder {
             };
             let settled = args.iter().map(|a| a.tensors().iter().map(now).collect::<Result<Vec<_>>>());
             let settled = settled.collect::<Result<Vec<_>>>()?;
-            let args: SmallVec<[Arg; 4]> = args
-                .iter()
-                .zip(&settled)
-                .map(|(arg, tensors)| match (arg, tensors.as_slice()) {
-                    (Arg::Tensor(_), [tensor]) => Arg::Tensor(tensor),
-                    (Arg::Tensors(_), list) => Arg::Tensors(list),
-                    (host, _) => *host,
-                })
-                .collect();
-            return run::run_in_place(op, &args);
+            return run::run_in_place(op, &with_tensors(args, &settled));
         }
         let operands = self.operands(state, args)?;
         let value = state.program.emit1(op, operands, origin)?;
@@ -441,6 +448,16 @@ pub(crate) fn memory_of(output: Tensor) -> Result<Shared<Storage>> {
     let whole = output.is_contiguous() && output.layout().offset == 0;
     let output = if own && whole { output } else { run::contiguous(&output)? };
     Ok(output.storage()?.clone())
+}
+
+/// The operands with other tensors in their places.
+fn with_tensors<'a>(args: &[Arg<'a>], tensors: &'a [Vec<Tensor>]) -> SmallVec<[Arg<'a>; 4]> {
+    let each = args.iter().zip(tensors).map(|(arg, tensors)| match (arg, tensors.as_slice()) {
+        (Arg::Tensor(_), [tensor]) => Arg::Tensor(tensor),
+        (Arg::Tensors(_), list) => Arg::Tensors(list),
+        (host, _) => *host,
+    });
+    each.collect()
 }
 
 fn any_traced(args: &[Arg]) -> bool {
@@ -463,7 +480,12 @@ impl Interpreter for Recorder {
                 }
                 Ok(outputs)
             }
-            Effect::Pure | Effect::View(_) | Effect::Random | Effect::Write => self.record(op, args, origin),
+            Effect::Pure | Effect::View(_) | Effect::Random | Effect::Write => {
+                match self.unrecorded(op, args, origin)? {
+                    Some(tensors) => self.record(op, &with_tensors(args, &tensors), origin),
+                    None => self.record(op, args, origin),
+                }
+            }
         }
     }
 
