@@ -1,6 +1,6 @@
 //! The interpreter that defers, and the end of a part.
 
-use super::memory::{FIRST_ARGUMENT, Found, Held, State, ViewStep, is_tracked, overlapping};
+use super::memory::{FIRST_ARGUMENT, Found, Held, State, ViewStep, overlapping};
 use super::program::Program;
 use crate::ir::{Operand, ValueId};
 use crate::trace::{hosts, view_layout};
@@ -392,13 +392,14 @@ impl Recorder {
     }
 
     /// The operands of an op that the program runs under `no_grad`, detached: the gradient of a part is made of the part
-    /// alone, which must say where gradients end. None where nothing is tracked.
+    /// alone, which must say where gradients end. That a tensor has no history now says nothing: what a rule kept has none.
     fn unrecorded(&self, op: &OpDef, args: &[Arg], origin: Origin) -> Result<Option<Vec<Vec<Tensor>>>> {
-        let tracked = || args.iter().flat_map(|a| a.tensors()).any(is_tracked);
-        if door::grad_mode() || !self.backend.follows() || std::ptr::eq(op, &ops::DETACH) || !tracked() {
+        let ends = |t: &Tensor| t.dtype().is_float();
+        let any = || args.iter().flat_map(|a| a.tensors()).any(ends);
+        if door::grad_mode() || !self.backend.follows() || std::ptr::eq(op, &ops::DETACH) || !any() {
             return Ok(None);
         }
-        let detached = |t: &Tensor| match is_tracked(t) {
+        let detached = |t: &Tensor| match ends(t) {
             true => Ok(self.record(&ops::DETACH, &[Arg::Tensor(t)], origin)?.remove(0)),
             false => Ok(t.clone()),
         };
