@@ -8,6 +8,7 @@ pub use graph;
 pub use lab;
 pub use models;
 pub use runtime::{self, DType, DeviceId, Error, ErrorKind, Result, Scalar, Tensor, Variable, io};
+pub use script;
 
 /// Judging tensors and gradients in tests, as `torch.testing` and `torch.autograd.gradcheck` do, with typed errors.
 pub mod testing {
@@ -17,11 +18,12 @@ pub mod testing {
     pub use runtime::testing::{CloseOptions, Differences, Tolerance, assert_close, differences};
 }
 
-/// PyTorch's names: eager autograd, layers, optimisers, and `jit.trace`.
+/// PyTorch's names: eager autograd, layers, optimisers, `compile`, `jit.trace` and `jit.script`.
 pub mod torch {
     pub use eager::{
         Autograd, BackwardOptions, GradOptions, HookHandle, detect_anomaly, enable_grad, grad, no_grad,
     };
+    pub use graph::compile::{CompileOptions, CompiledProgram, compile};
     pub use models::{nn, optim};
     pub use runtime::random::manual_seed;
     pub use runtime::{DType, Tensor};
@@ -36,9 +38,10 @@ pub mod torch {
         pub use eager::checkpoint;
     }
 
-    /// Programs recorded for example inputs.
+    /// Programs recorded for example inputs, and programs' texts with their control flow.
     pub mod jit {
         pub use graph::{TraceOptions, TracedFunction, trace};
+        pub use script::scripted::{Scripted, script};
     }
 }
 

@@ -16,8 +16,12 @@ pub struct Generator {
 impl Generator {
     /// A stream that starts at this seed.
     pub fn new(seed: i64, device: DeviceId) -> Result<Generator> {
-        let state = Tensor::from_slice(&[seed, 0i64], &[2])?.to_device(device)?;
+        let state = Generator::start(seed)?.to_device(device)?;
         Ok(Generator { state: Variable::with_trainable(&state, "random", false)? })
+    }
+
+    fn start(seed: i64) -> Result<Tensor> {
+        Tensor::from_slice(&[seed, 0i64], &[2])
     }
 
     /// The state for one draw (two i64: seed, offset); the next draw sees the next offset.
@@ -43,11 +47,9 @@ thread_local! {
     static DEFAULT: RefCell<Option<Generator>> = const { RefCell::new(None) };
 }
 
-/// Starts this thread's default stream anew at `seed`.
+/// Starts this thread's default stream anew at `seed`, for what was recorded with it too.
 pub fn manual_seed(seed: i64) -> Result<()> {
-    let generator = Generator::new(seed, DeviceId::Cpu)?;
-    DEFAULT.set(Some(generator));
-    Ok(())
+    default_generator()?.set_state(&Generator::start(seed)?)
 }
 
 /// This thread's default stream; seed 0 until `manual_seed`.
@@ -55,6 +57,7 @@ pub fn default_generator() -> Result<Generator> {
     if let Some(generator) = DEFAULT.with_borrow(Clone::clone) {
         return Ok(generator);
     }
-    manual_seed(0)?;
-    default_generator()
+    let generator = Generator::new(0, DeviceId::Cpu)?;
+    DEFAULT.set(Some(generator.clone()));
+    Ok(generator)
 }

@@ -23,9 +23,7 @@ use crate::trace::{Source, is_tracing};
 use runtime::callable::Callable;
 use runtime::door;
 use runtime::error::{Error, Origin, Result};
-use runtime::ops;
 use runtime::tensor::{Tensor, flags};
-use runtime::value::Arg;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -71,20 +69,9 @@ pub fn invoke(
     };
     let graph = compiled.graph();
     for &(input, result) in &graph.write_backs {
-        match &sources[input] {
-            Source::Variable(v) => v.assign(&results[result])?,
-            Source::Argument(_) | Source::Tensor(_) => {
-                let copy = [Arg::Tensor(&inputs[input]), Arg::Tensor(&results[result])];
-                door::mutate(copy_op()?, &copy, origin)?;
-            }
-        }
+        sources[input].set(&inputs[input], &results[result], origin)?;
     }
     Ok(graph.returned().into_iter().map(|r| results[r].clone()).collect())
-}
-
-/// The op whose result is its second operand, for writing a value over a tensor.
-fn copy_op() -> Result<&'static runtime::table::OpDef> {
-    Ok(&ops::COPY)
 }
 
 fn wrong_count(name: &str, wanted: usize, got: usize) -> Error {

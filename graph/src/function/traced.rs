@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct TraceOptions {
     /// How to compile.
     pub compile: Options,
-    /// Whether the program runs once more on the example, recorded and plain, and must agree. Left out where the program
-    /// writes state, which it would write again.
+    /// Whether the program runs once more on the example, recorded and plain, and must agree. What it writes is put back, so
+    /// that a draw of random numbers is the same draw.
     pub check: bool,
     /// Other inputs on which the trace must agree with the program, torch's `check_inputs`. Where it does not, the error
     /// names what the example froze.
@@ -53,21 +53,18 @@ pub fn trace(
     program: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
 ) -> Result<TracedFunction> {
     let specs: Vec<Spec> = examples.iter().map(Spec::of).collect();
-    let plain: Vec<Tensor> = examples.iter().map(Tensor::alias).collect();
     let _no_grad = door::no_grad();
     let recording = record(name, Mode::Along, &specs, &program)?;
-    if options.check && recording.graph.write_backs.is_empty() {
+    if options.check {
         let again = record(name, Mode::Along, &specs, &program)?;
         check_graphs(&recording.graph, &again.graph)?;
-        let expected = program(&plain)?;
-        let found = interpret::run(&recording.graph, &recording.bind(&plain)?)?;
-        check_values(&expected, &found, options.tolerance)?;
+        let (expected, found) = both(&recording, examples, &program)?;
+        check_values(&expected, &found?, options.tolerance)?;
     }
     for (i, inputs) in options.check_inputs.iter().enumerate() {
         let others = |e: Error| frozen(e, i, &recording, inputs, &program);
-        let expected = program(&inputs.iter().map(Tensor::alias).collect::<Vec<_>>())?;
-        let found = interpret::run(&recording.graph, &recording.bind(inputs)?).map_err(others)?;
-        check_values(&expected, &found, options.tolerance).map_err(others)?;
+        let (expected, found) = both(&recording, inputs, &program)?;
+        found.and_then(|found| check_values(&expected, &found, options.tolerance)).map_err(others)?;
     }
     let written = written(&recording.graph);
     Ok(TracedFunction {
@@ -82,6 +79,32 @@ pub fn trace(
 /// Which inputs get new values.
 pub(super) fn written(graph: &Graph) -> Vec<bool> {
     (0..graph.inputs.len()).map(|i| graph.write_backs.iter().any(|(input, _)| *input == i)).collect()
+}
+
+/// What the program gives and what its graph gives for the same arguments, the values that they write among it. What the
+/// program wrote is put back.
+fn both(
+    recording: &Recording,
+    args: &[Tensor],
+    program: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+) -> Result<(Vec<Tensor>, Result<Vec<Tensor>>)> {
+    let copies = |tensors: &[Tensor]| tensors.iter().map(Tensor::copy).collect::<Result<Vec<_>>>();
+    let graph = &recording.graph;
+    let args = copies(args)?;
+    let inputs = copies(&recording.bind(&args)?)?;
+    let returned = program(&args).and_then(|returned| copies(&returned));
+    let mut written = Vec::new();
+    for &(input, _) in &graph.write_backs {
+        let source = &recording.sources[input];
+        let now = source.current(&args)?;
+        written.push(now.copy()?);
+        source.set(&now, &inputs[input], Origin::caller())?;
+    }
+    let found = interpret::run(graph, &inputs).map(|results| {
+        let places = graph.returned().into_iter().chain(graph.write_backs.iter().map(|(_, result)| *result));
+        places.map(|at| results[at].clone()).collect()
+    });
+    Ok((returned?.into_iter().chain(written).collect(), found))
 }
 
 /// An error of the trace on other inputs, with what was frozen that these inputs decide differently.

@@ -35,7 +35,9 @@ use runtime::error::{Error, Origin, Result};
 use runtime::infer::TensorType;
 use runtime::shared::Shared;
 use runtime::tensor::{Storage, Tensor};
+use runtime::value::Arg;
 use runtime::variable::Variable;
+use runtime::{door, ops};
 
 /// An argument of the program that is recorded.
 #[derive(Clone, Debug)]
@@ -82,6 +84,16 @@ impl Source {
             }
             Source::Tensor(t) => Ok(t.clone()),
             Source::Variable(v) => Ok(v.current()),
+        }
+    }
+
+    /// Gives it a new value, which is written over the tensor that it is now.
+    pub(crate) fn set(&self, now: &Tensor, value: &Tensor, origin: Origin) -> Result<()> {
+        match self {
+            Source::Variable(variable) => variable.assign(value),
+            Source::Argument(_) | Source::Tensor(_) => {
+                door::mutate(&ops::COPY, &[Arg::Tensor(now), Arg::Tensor(value)], origin)
+            }
         }
     }
 }
