@@ -65,6 +65,8 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 struct Forward {
     runner: Runner,
     saved: Vec<Position>,
+    /// Which arguments the backward of all results reads.
+    reads: Vec<bool>,
 }
 
 /// A backward.
@@ -163,7 +165,9 @@ impl CompiledFunction {
                 false => joint.saved(),
             };
             let split = self.split(&joint, &saved)?;
-            Ok(Forward { runner: Runner::new(&split.forward, &self.options, self.device)?, saved })
+            let uses = split.backward.use_counts();
+            let reads = split.backward.params().iter().map(|param| uses[param.0 as usize] > 0).collect();
+            Ok(Forward { runner: Runner::new(&split.forward, &self.options, self.device)?, saved, reads })
         })
     }
 
@@ -268,9 +272,7 @@ impl Callable for CompiledFunction {
     }
 
     fn reads(&self, arg: usize, needs: u64) -> bool {
-        let wanted = self.wanted(needs);
-        let backward = self.gradient_graphs(&wanted, &self.floats()).map(|(_, backward)| backward);
-        backward.map_or(true, |graph| graph.use_counts()[graph.params()[arg].0 as usize] > 0)
+        self.forward(&self.wanted(needs)).map_or(true, |forward| forward.reads[arg])
     }
 
     fn vjp(
