@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
 
-/// A borrowed operand, as `bind` takes it.
+/// A borrowed operand, as `bind` takes it. With a tag of a whole word it is copied by words.
 #[derive(Clone, Copy, Debug)]
+#[repr(u64)]
 pub enum Arg<'a> {
     /// A tensor.
     Tensor(&'a Tensor),

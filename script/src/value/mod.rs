@@ -25,8 +25,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A value. Lists, dicts and objects are shared and change in place, as Python's do.
+/// A value. Lists, dicts and objects are shared and change in place, as Python's do. With a tag of a whole word it is copied
+/// by words, not by the bytes of its smallest payload.
 #[derive(Clone, Debug)]
+#[repr(u64)]
 pub enum Value {
     /// `None`.
     None,
