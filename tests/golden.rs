@@ -139,7 +139,39 @@ fn compiled_and_lazy_programs_decide_anew() {
     programs_as("lazy", "torch");
 }
 
-/// torch.jit.trace is silent about turns that a shape counts; here they are reported too.
+/// A tape stops where torch's history does, also in graphs that a function or a loop becomes.
+#[test]
+fn tapes_stop_under_no_grad() {
+    let cotangent = Some(vector(&[1.0, 1.0]));
+    for program in stored("torch")["programs"].as_array().expect("programs") {
+        let (text, name) = (program["text"].as_str().expect("a text"), &program["name"]);
+        if !["what has no history", "a loop with a part without history"]
+            .contains(&name.as_str().expect("a name"))
+        {
+            continue;
+        }
+        let tree = Arc::new(Program::parse("program.py", text).unwrap_or_else(|e| panic!("{text}\n{e}")));
+        let forward = Entry::of(tree, "forward").expect("forward").bound(vec![Template::Tensor(0)]);
+        for mode in ["tf", "tf.function", "static"] {
+            let answers = program["answers"]["torch"].as_array().expect("answers");
+            for (call, want) in program["calls"].as_array().expect("calls").iter().zip(answers) {
+                let (mode, x) = (Mode::named(mode).expect("a mode"), [vector(&numbers(call))]);
+                let ran = execute(mode, true, &forward, &x, std::slice::from_ref(&cotangent), &[0]);
+                let (out, grads) = ran.unwrap_or_else(|e| panic!("{name} in {}: {e}", mode.name));
+                let found = grads[0].as_ref().expect("a gradient").to_f64_vec().expect("numbers");
+                assert_eq!(found, numbers(&want["grad"]), "{name} in {}", mode.name);
+                assert_eq!(
+                    out[0].to_f64_vec().expect("numbers"),
+                    numbers(&want["out"]),
+                    "{name} in {}",
+                    mode.name
+                );
+            }
+        }
+    }
+}
+
+/// torch.jit.trace is silent about turns that a shape counts, and about a no_grad that it forgets; here they are reported too.
 #[test]
 fn every_frozen_place_is_reported() {
     let mode = Mode::named("torch.trace").expect("a mode");

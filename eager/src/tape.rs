@@ -126,6 +126,11 @@ impl Tape {
         self.paused.load(Relaxed) > 0
     }
 
+    /// Whether what happens now becomes an entry; torch's `no_grad` in a program stops a tape too.
+    fn records(&self) -> bool {
+        !self.paused() && door::grad_mode()
+    }
+
     /// A Variable was read: its value is a leaf, if the Variable is watched.
     fn read_variable(&self, args: &[Arg], value: &Tensor) {
         let Some(Arg::Int(id)) = args.get(1) else { return };
@@ -193,7 +198,7 @@ impl Interpreter for Tape {
 
     fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
         let outputs = door::bind(op, args, origin)?;
-        if self.paused() {
+        if !self.records() {
             return Ok(outputs);
         }
         if op.effect == Effect::Read {
@@ -235,7 +240,7 @@ impl Interpreter for Tape {
     }
 
     fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
-        if self.paused() || !self.knows(args) {
+        if !self.records() || !self.knows(args) {
             return door::call(callable, args, origin);
         }
         let needs = self.needs(args);

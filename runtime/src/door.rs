@@ -77,8 +77,16 @@ thread_local! {
     static INPUT_BITS: Cell<u8> = const { Cell::new(flags::TRACKED | flags::TRACED | flags::PENDING) };
     static NEXT_LEVEL: Cell<u64> = const { Cell::new(1) };
     /// Open guards of the grad mode, oldest first.
-    /// Guards that live: their number, whether engines record under them, and whether an engine set them for itself.
-    static GRAD_MODES: RefCell<Vec<(u64, bool, bool)>> = const { RefCell::new(Vec::new()) };
+    static GRAD_MODES: RefCell<Vec<GradMode>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a guard of the grad mode says.
+struct GradMode {
+    id: u64,
+    /// Whether engines record.
+    engines: bool,
+    /// Whether the program wants a history; nothing where someone below it masks engines for work of its own.
+    program: Option<bool>,
 }
 
 /// Keeps an interpreter in scope on this thread; dropping it (also on unwind, in any order) ends the scope.
@@ -142,20 +150,32 @@ pub struct NoGrad {
 /// Stops autograd engines from recording until the guard drops.
 #[inline]
 pub fn no_grad() -> NoGrad {
-    set_grad(false, false)
+    set_grad(false, Some(false))
 }
 
 /// Lets autograd engines record again inside a `no_grad` scope until the guard drops.
 #[inline]
 pub fn enable_grad() -> NoGrad {
-    set_grad(true, false)
+    set_grad(true, Some(true))
+}
+
+/// Stops autograd engines from recording what is done below the program until the guard drops; `grad_mode` stays.
+#[inline]
+pub fn without_engines() -> NoGrad {
+    set_grad(false, None)
+}
+
+/// What is recorded from here on is a program of its own, in `grad_mode` until it says otherwise; whether engines record
+/// stays as it is.
+pub fn program_begins() -> NoGrad {
+    set_grad(grad_enabled(), Some(true))
 }
 
 #[inline]
-fn set_grad(on: bool, own: bool) -> NoGrad {
+fn set_grad(engines: bool, program: Option<bool>) -> NoGrad {
     let id = NEXT_LEVEL.with(|n| n.replace(n.get() + 1));
-    GRAD_MODES.with_borrow_mut(|modes| modes.push((id, on, own)));
-    look_at_slots(on);
+    GRAD_MODES.with_borrow_mut(|modes| modes.push(GradMode { id, engines, program }));
+    look_at_slots(engines);
     NoGrad { id, not_send: PhantomData }
 }
 
@@ -170,19 +190,19 @@ impl Drop for NoGrad {
     fn drop(&mut self) {
         GRAD_MODES.with_borrow_mut(|modes| {
             match modes.last() {
-                Some((id, ..)) if *id == self.id => {
+                Some(mode) if mode.id == self.id => {
                     modes.pop();
                 }
-                _ => modes.retain(|(id, ..)| *id != self.id),
+                _ => modes.retain(|mode| mode.id != self.id),
             }
-            look_at_slots(modes.last().is_none_or(|(_, on, _)| *on));
+            look_at_slots(modes.last().is_none_or(|mode| mode.engines));
         });
     }
 }
 
-/// Whether the program lets engines record: `grad_enabled` as it is above an engine that is recording right now.
+/// Whether the program wants a history of what it does: it is not under a `no_grad` of its own.
 pub fn grad_mode() -> bool {
-    GRAD_MODES.with_borrow(|modes| modes.iter().rfind(|(.., own)| !own).is_none_or(|(_, on, _)| *on))
+    GRAD_MODES.with_borrow(|modes| modes.iter().rev().find_map(|mode| mode.program).unwrap_or(true))
 }
 
 /// Whether autograd engines record on this thread.
@@ -307,7 +327,7 @@ pub fn bind_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Res
     if runs_below_slots(op, args) {
         return crate::run::run(op, args);
     }
-    let _mask = set_grad(false, true);
+    let _mask = without_engines();
     bind(op, args, origin)
 }
 
@@ -317,7 +337,7 @@ pub fn bind1_below_slots(op: &'static OpDef, args: &[Arg], origin: Origin) -> Re
     if runs_below_slots(op, args) {
         return crate::run::run1(op, args);
     }
-    let _mask = set_grad(false, true);
+    let _mask = without_engines();
     crate::run::only(op, bind(op, args, origin)?)
 }
 
@@ -335,7 +355,7 @@ pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
     let bits = union_of_flags(args) & INPUT_BITS.get();
     let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
         Ok(Handler::Engine(engine)) => {
-            let _mask = no_grad();
+            let _mask = without_engines();
             engine.mutate(op, args, origin)
         }
         Ok(Handler::Scoped(scoped, _mask)) => scoped.mutate(op, args, origin),
@@ -398,7 +418,7 @@ pub fn call(callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Re
     }
     match handler(bits, args.iter())? {
         Handler::Engine(engine) => {
-            let _mask = no_grad();
+            let _mask = without_engines();
             engine.call(callable, args, origin)
         }
         Handler::Scoped(scoped, _mask) => scoped.call(callable, args, origin),

@@ -118,6 +118,42 @@ PROGRAMS = [
         [[1.0, 2.0], [5.0, 7.0]],
     ),
     (
+        "what has no history",
+        "def forward(x: Tensor) -> Tensor:\n"
+        "    h = x * 3\n"
+        "    with torch.no_grad():\n"
+        "        s = h * h\n"
+        "        t = s[0:1] + 1\n"
+        "    return h * s * t\n",
+        [2.0, 1.0],
+        [[2.0, 1.0], [-1.0, 3.0]],
+    ),
+    (
+        "a loop with a part without history",
+        "def forward(x: Tensor) -> Tensor:\n"
+        "    h = x * 2\n"
+        "    for i in range(3):\n"
+        "        with torch.no_grad():\n"
+        "            step = h * 0.5\n"
+        "        h = h + step * x\n"
+        "    return h\n",
+        [1.0, 2.0],
+        [[1.0, 2.0], [3.0, -1.0]],
+    ),
+    (
+        "writes that have no history",
+        "def forward(x: Tensor) -> Tensor:\n"
+        "    h = x * 3\n"
+        "    with torch.no_grad():\n"
+        "        h.mul_(2.0)\n"
+        "        h[0:1].add_(1.0)\n"
+        "    g = h + 0\n"
+        "    g.detach().add_(5.0)\n"
+        "    return g * x\n",
+        [2.0, 1.0],
+        [[2.0, 1.0], [-1.0, 3.0]],
+    ),
+    (
         "a failure that nothing uses",
         "def forward(x: Tensor) -> Tensor:\n"
         "    unused = torch.gather(x, 0, torch.ones(1, dtype=torch.int64) * 7)\n"

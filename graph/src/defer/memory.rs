@@ -243,7 +243,8 @@ impl State {
                 for (tensor, value) in constants {
                     self.constant(tensor, value);
                 }
-                whole
+                // A write through `detach` changes elements, not whose gradient flows where.
+                if self.cells[at].views[i].detached { self.data(base, whole, origin)? } else { whole }
             }
         };
         let cell = &mut self.cells[at];
@@ -253,6 +254,11 @@ impl State {
             (cell.views[i].value, cell.views[i].seen) = (value, cell.writes);
         }
         Ok(())
+    }
+
+    /// `old` with other elements and its own history.
+    pub(super) fn data(&mut self, old: ValueId, new: ValueId, origin: Origin) -> Result<ValueId> {
+        self.program.emit1(&ops::SET_DATA, vec![Operand::Value(old), Operand::Value(new)], origin)
     }
 
     /// A tensor of a rule's own: an input whose value was given when it was asked for.

@@ -438,6 +438,13 @@ impl Recorder {
             let message = format!("the result {ty} does not fit into {}", target.tensor_type());
             return Err(Error::new(ErrorKind::InPlace, message));
         }
+        let value = match self.backend.follows() && !door::grad_mode() {
+            true => {
+                let old = state.read(place)?;
+                state.data(old, value, origin)?
+            }
+            false => value,
+        };
         state.write(place, value, origin)?;
         state.bump(target)
     }

@@ -15,11 +15,13 @@ use crate::grad::{Joint, Position, Split, differentiable, joint};
 use crate::interpret;
 use crate::ir::Graph;
 use crate::options::Options;
+use crate::rewrite::makers;
 use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
 use runtime::device::DeviceId;
 use runtime::door::{self, Outputs};
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::{TensorType, Types};
+use runtime::ops;
 use runtime::reverse::{Left, Product};
 use runtime::tensor::{Tensor, flags};
 use std::collections::HashMap;
@@ -30,6 +32,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub struct CompiledFunction {
     graph: Graph,
     pure: Graph,
+    /// Of each write-back, whether it changes elements only and leaves the input's history alone.
+    only_data: Vec<bool>,
     options: Options,
     device: DeviceId,
     stateful: OnceLock<Runner>,
@@ -86,6 +90,7 @@ impl CompiledFunction {
         }
         let pure = Graph { write_backs: Vec::new(), ..graph.clone() };
         Ok(Arc::new(CompiledFunction {
+            only_data: only_data(&graph),
             graph,
             pure,
             options,
@@ -105,6 +110,11 @@ impl CompiledFunction {
     /// The graph without write-backs: every result is an output.
     pub fn pure_graph(&self) -> &Graph {
         &self.pure
+    }
+
+    /// Of each write-back, whether autograd does not see it: it was under `no_grad` or through `detach`.
+    pub(super) fn only_data(&self) -> &[bool] {
+        &self.only_data
     }
 
     /// The options it is compiled with.
@@ -318,4 +328,22 @@ impl Callable for CompiledFunction {
         let places = backward.joint.gradients.iter().enumerate();
         Ok(places.map(|(arg, at)| at.and_then(|_| gradient(arg))).collect())
     }
+}
+
+/// Of each write-back, whether its value has the history of its input: nothing was done to that but `set_data`.
+fn only_data(graph: &Graph) -> Vec<bool> {
+    if graph.write_backs.is_empty() {
+        return Vec::new();
+    }
+    let makers = makers(graph);
+    let keeps = |&(input, result): &(usize, usize)| {
+        let mut value = graph.results()[result];
+        while let Some(node) = makers[value.0 as usize].map(|id| graph.node(id))
+            && node.op().is_some_and(|op| std::ptr::eq(op, &ops::SET_DATA))
+        {
+            value = node.operands[0].values()[0];
+        }
+        value == graph.params()[input]
+    };
+    graph.write_backs.iter().map(keeps).collect()
 }

@@ -68,7 +68,8 @@ pub fn invoke(
         door::call(&(compiled.clone() as Arc<dyn Callable>), &inputs, origin)?.into_vec()
     };
     let graph = compiled.graph();
-    for &(input, result) in &graph.write_backs {
+    for (&(input, result), &only_data) in graph.write_backs.iter().zip(compiled.only_data()) {
+        let _mode = only_data.then(door::no_grad);
         sources[input].set(&inputs[input], &results[result], origin)?;
     }
     Ok(graph.returned().into_iter().map(|r| results[r].clone()).collect())

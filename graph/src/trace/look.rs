@@ -19,6 +19,8 @@ pub enum Frozen {
     Branch,
     /// The extent of a dimension, or the whole shape, became a constant: a trip count, a size, a factor.
     Extent(Option<usize>),
+    /// No look: `no_grad` was in force, which a trace does not record, so that gradients flow where the program has none.
+    History,
 }
 
 /// What the host saw.
@@ -76,6 +78,11 @@ impl Warning {
         };
         Ok(Warning { frozen, ty, origin, seen })
     }
+
+    /// An operation under `no_grad` with a result of this type.
+    pub(super) fn of_no_grad(ty: TensorType, origin: Origin) -> Warning {
+        Warning { frozen: Frozen::History, ty, origin, seen: Seen::Truth(false) }
+    }
 }
 
 impl Seen {
@@ -131,6 +138,7 @@ impl Changed {
             Frozen::Branch => "frozen truth",
             Frozen::Value => "baked value",
             Frozen::Extent(_) => "baked extent",
+            Frozen::History => "forgotten no_grad",
         }
     }
 }
@@ -148,6 +156,9 @@ impl fmt::Display for Warning {
             }
             Frozen::Extent(None) => {
                 write!(f, "the shape was read and its extents are constants of the graph from now on")?;
+            }
+            Frozen::History => {
+                write!(f, "no_grad is not recorded: gradients flow through what is computed under it")?;
             }
         }
         write!(f, " ({})", self.ty)

@@ -120,6 +120,7 @@ pub fn record(
 ) -> Result<Recording> {
     let tracer = Tracer::new(name, mode);
     let args = specs.iter().map(|spec| tracer.argument(spec)).collect::<Result<Vec<_>>>()?;
+    let _mode = door::program_begins();
     let results = {
         let _active = tracer.activate();
         program(&args)?

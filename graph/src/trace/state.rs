@@ -10,13 +10,13 @@ use crate::interpret::Operands;
 use crate::ir::{InputRole, Operand, Type, ValueId};
 use kernels::Layout;
 use runtime::device::DeviceId;
-use runtime::door;
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::infer::TensorType;
 use runtime::table::OpDef;
 use runtime::tensor::Tensor;
 use runtime::value::Arg;
-use std::collections::HashMap;
+use runtime::{door, ops};
+use std::collections::{HashMap, HashSet};
 
 /// What a tracer has recorded so far.
 pub(super) struct State {
@@ -29,6 +29,10 @@ pub(super) struct State {
     pub(super) variables: HashMap<u64, u32>,
     pub(super) examples: HashMap<ValueId, Tensor>,
     pub(super) warnings: Vec<Warning>,
+    /// What was computed under `no_grad`: gradients end where something else reads it.
+    unrecorded: HashSet<ValueId>,
+    /// Whether the `no_grad` that is in force was reported as forgotten.
+    forgotten: bool,
 }
 
 impl State {
@@ -43,7 +47,46 @@ impl State {
             variables: HashMap::new(),
             examples: HashMap::new(),
             warnings: Vec::new(),
+            unrecorded: HashSet::new(),
+            forgotten: false,
         }
+    }
+
+    /// Whether what is recorded now has no history. A trace along an example forgets `no_grad`, as torch.jit.trace does.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.mode == Mode::Staged && !door::grad_mode()
+    }
+
+    /// Notes which values have no history: those that are computed under `no_grad`, or of such values without being read by
+    /// the program.
+    pub(super) fn note(&mut self, values: &[ValueId], of_unrecorded: bool) {
+        if of_unrecorded || self.is_quiet() {
+            let graph = self.builder.graph();
+            let float = |v: &&ValueId| matches!(graph.ty(**v), Type::Tensor(ty) if ty.dtype.is_float());
+            self.unrecorded.extend(values.iter().filter(float));
+        }
+    }
+
+    /// Warns of the first operation of each stretch under `no_grad` that a trace along an example takes for any other.
+    pub(super) fn forget(&mut self, outputs: &[ValueId], origin: Origin) -> Result<()> {
+        let float =
+            |v: &&ValueId| matches!(self.builder.graph().ty(**v), Type::Tensor(ty) if ty.dtype.is_float());
+        let first = outputs.iter().find(float).filter(|_| self.mode == Mode::Along && !door::grad_mode());
+        if let Some(&first) = first.filter(|_| !self.forgotten) {
+            let ty = self.builder.graph().tensor_type(first)?.clone();
+            self.warnings.push(Warning::of_no_grad(ty, origin));
+        }
+        self.forgotten = first.is_some();
+        Ok(())
+    }
+
+    /// `old` with other elements and its own history.
+    pub(super) fn data(&mut self, old: ValueId, new: ValueId, origin: Origin) -> Result<ValueId> {
+        let value = self.emit1(&ops::SET_DATA, vec![Operand::Value(old), Operand::Value(new)], origin)?;
+        if !self.unrecorded.contains(&old) {
+            self.unrecorded.remove(&value);
+        }
+        Ok(value)
     }
 
     pub(super) fn input(
@@ -129,7 +172,12 @@ impl State {
                 cell.view = Some(View { seen: version, ..view });
             }
         }
-        Ok(self.cells[cell as usize].value)
+        let value = self.cells[cell as usize].value;
+        if self.unrecorded.contains(&value) && door::grad_mode() {
+            let detached = self.builder.op(&ops::DETACH, vec![Operand::Value(value)], None)?;
+            return detached.first().copied().ok_or_else(|| Error::internal("a detach has no output"));
+        }
+        Ok(value)
     }
 
     /// Gives a cell another value, and the cells that it looks at.
@@ -147,7 +195,11 @@ impl State {
             let layout = view
                 .layout(dtype, &Layout::contiguous(&dims), &shape)
                 .ok_or_else(|| Error::internal("a dense tensor has no such view").in_op(view.op.name))?;
+            let detached = std::ptr::eq(view.op, &ops::DETACH);
             value = scatter(self, old, &dims, &layout, value, origin)?;
+            if detached {
+                value = self.data(old, value, origin)?;
+            }
             // The base's version is about to grow by one; this view has already seen it.
             self.cells[at as usize].view = Some(View { seen: version + 1, ..view.clone() });
             at = view.base;
@@ -181,7 +233,9 @@ impl State {
             }
             Mode::Staged => None,
         };
+        let of_unrecorded = operands.iter().flat_map(Operand::values).any(|v| self.unrecorded.contains(v));
         let outputs = self.builder.op(op, operands, Some(origin))?;
+        self.note(&outputs, of_unrecorded);
         if let Some(example) = example {
             self.examples.extend(outputs.iter().copied().zip(example));
         }

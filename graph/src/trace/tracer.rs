@@ -130,6 +130,7 @@ impl Tracer {
     ) -> Result<Tensor> {
         let ty = state.builder.graph().tensor_type(value)?.clone();
         let layout = Layout::contiguous(&extents(&ty)?);
+        state.note(&[value], false);
         let cell = state.new_cell(Cell { value, version: 0, view: None, dtype: ty.dtype, layout, device });
         Ok(self.tensor(state, cell, origin))
     }
@@ -296,7 +297,7 @@ impl Interpreter for Tracer {
 
     fn bind(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<Outputs> {
         let _record = profile::timed(Bucket::Record);
-        let _no_grad = door::no_grad();
+        let _mask = door::without_engines();
         let mut state = self.state();
         if op.effect == Effect::Read {
             let source = self.variable(&mut state, args, 1)?;
@@ -310,6 +311,7 @@ impl Interpreter for Tracer {
         let first = first.map(|t| self.cell(&mut state, t)).transpose()?;
         let device = state.device(first, args)?;
         let outputs = state.emit(op, operands, origin)?;
+        state.forget(&outputs, origin)?;
         let mut tensors = Outputs::new();
         for value in outputs {
             let ty = state.builder.graph().tensor_type(value)?.clone();
@@ -372,7 +374,7 @@ impl Interpreter for Tracer {
 
     fn mutate(&self, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
         let _record = profile::timed(Bucket::Record);
-        let _no_grad = door::no_grad();
+        let _mask = door::without_engines();
         let mut state = self.state();
         if op.effect == Effect::Write {
             let target = self.variable(&mut state, args, 2)?;
@@ -388,12 +390,14 @@ impl Interpreter for Tracer {
         };
         let operands = self.operands(&mut state, args)?;
         let target_cell = self.cell(&mut state, target)?;
+        let old = state.read(target_cell)?;
         let value = state.emit1(op, operands, origin)?;
         let ty = state.builder.graph().tensor_type(value)?.clone();
         if ty != target.tensor_type() {
             let message = format!("the result {ty} does not fit into {}", target.tensor_type());
             return Err(Error::new(ErrorKind::InPlace, message));
         }
+        let value = if state.is_quiet() { state.data(old, value, origin)? } else { value };
         state.write(target_cell, value, origin)
     }
 
@@ -409,7 +413,7 @@ impl Interpreter for Tracer {
             }
             Err(e) => return Err(e),
         };
-        let _no_grad = door::no_grad();
+        let _mask = door::without_engines();
         let mut state = self.state();
         let mut values = Vec::with_capacity(args.len());
         for arg in args {

@@ -109,7 +109,7 @@ impl Report {
         match changed.frozen {
             Frozen::Branch if text.starts_with("while") => TRIPS,
             Frozen::Branch => "frozen branch",
-            Frozen::Value | Frozen::Extent(_) => changed.kind(),
+            Frozen::Value | Frozen::Extent(_) | Frozen::History => changed.kind(),
         }
     }
 

@@ -50,6 +50,33 @@ ops! {
             [tensor(DType::F32, &[2], 0.0, 1.0), tensor(DType::F32, &[3], 0.0, 1.0), host(-1i64)],
         ),
     }
+    /// The elements of `data` with the history of `self`: what a tensor is after a write that autograd does not see, under
+    /// `no_grad` or through `detach`. The gradient is that of `self`.
+    SET_DATA = "set_data(Tensor self, Tensor data) -> Tensor" {
+        infer: |c| {
+            let (target, data) = (c.tensor(0)?, c.tensor(1)?);
+            if target != data {
+                return Err(crate::error::Error::shape(format!("{data} cannot be the data of {target}")));
+            }
+            Ok(smallvec![target.clone()])
+        },
+        vjp: Vjp::Rule(Saves::NOTHING, |c| Ok(smallvec![Some(c.dy()?.clone()), None])),
+        effect: Effect::Pure,
+        cost: cost::per_output::<0>,
+        lower: Lower::Map(|l| {
+            let x = l.input(1)?;
+            l.output(x);
+            Ok(())
+        }),
+        samples: |s| {
+            let d = s.dtype;
+            s.case([tensor(d, &[2, 3], 0.0, 9.0), tensor(d, &[2, 3], 0.0, 9.0)]);
+        },
+        errors: |e| e.case(
+            crate::error::ErrorKind::Shape,
+            [tensor(DType::F32, &[3], 0.0, 1.0), tensor(DType::F32, &[2, 3], 0.0, 1.0)],
+        ),
+    }
     /// The second operand in the shape and type of the first, whose elements it replaces. Used with the door's `mutate`.
     COPY = "copy(Tensor self, Tensor src) -> Tensor" {
         infer: |c| {

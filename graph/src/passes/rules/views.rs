@@ -19,6 +19,7 @@ pub(super) fn rules() -> Vec<Rule> {
             same_view,
         ),
         law("what only says who reads", Bitwise, &["clone", "detach", "read_variable"], identity),
+        law("elements with another history", Bitwise, &["set_data"], data),
         law("permute of permute", Bitwise, &["permute"], permute_twice),
         law("expand of expand", Bitwise, &["expand"], outer_wins),
         law("reshape of reshape", Bitwise, &["reshape"], outer_wins),
@@ -76,6 +77,13 @@ fn same_view(context: &Context, term: &Term) -> Option<Replacement> {
 
 fn identity(_: &Context, term: &Term) -> Option<Replacement> {
     first(term).map(Replacement::Value)
+}
+
+fn data(_: &Context, term: &Term) -> Option<Replacement> {
+    match term.operands.get(1)? {
+        Operand::Value(data) => Some(Replacement::Value(*data)),
+        Operand::Values(_) | Operand::Host(_) => None,
+    }
 }
 
 fn order(arg: Arg, rank: usize) -> Option<Vec<usize>> {
