@@ -22,6 +22,7 @@ const CONSTANT: &[(&str, usize, &str)] = &[
     ("zeta", 0, REFUSED),
     ("igamma", 0, REFUSED),
     ("igammac", 0, REFUSED),
+    ("set_data", 1, "elements come without their history"),
 ];
 
 /// Float operands to which no gradient flows because it is zero, which finite differences check (op, operand, why).
@@ -45,11 +46,12 @@ const SYMMETRIC: &[&str] = &["linalg_cholesky_ex", "linalg_eigh"];
 /// Operands of which the lower triangle is read, though their gradient is that of the whole product.
 const LOWER: &[(&str, usize)] = &[("cholesky_solve", 1)];
 
-/// Samples whose gradient is not between the one-sided derivatives (op, sample, why).
+/// Samples whose gradient is not that of finite differences (op, sample, why).
 const DIFFERS: &[(&str, usize, &str)] = &[
     ("sort", 5, "the middle one of three equal elements stays where it is whichever of them moves"),
     ("mode", 3, "an element of several equal ones is named, and which changes with any of them"),
     ("linalg_det", 3, "the gradient of a singular matrix goes through its inverse"),
+    ("set_data", 0, "the history is that of the elements which were replaced"),
 ];
 
 /// Ops whose gradient is zero though their result is not constant nearby, and why.
