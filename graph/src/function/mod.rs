@@ -57,8 +57,13 @@ pub fn invoke(
     }
     let inputs: Vec<Tensor> = sources
         .iter()
-        .map(|source| match source {
+        .zip(written)
+        .map(|(source, &written)| match source {
             Source::Variable(v) => v.read(),
+            // The gradient may read what a tensor was, which the write at the end takes from it.
+            Source::Argument(_) | Source::Tensor(_) if written && !is_tracing() => {
+                source.current(args)?.copy()
+            }
             Source::Argument(_) | Source::Tensor(_) => source.current(args),
         })
         .collect::<Result<_>>()?;
@@ -70,7 +75,7 @@ pub fn invoke(
     let graph = compiled.graph();
     for (&(input, result), &only_data) in graph.write_backs.iter().zip(compiled.only_data()) {
         let _mode = only_data.then(door::no_grad);
-        sources[input].set(&inputs[input], &results[result], origin)?;
+        sources[input].set(&sources[input].current(args)?, &results[result], origin)?;
     }
     Ok(graph.returned().into_iter().map(|r| results[r].clone()).collect())
 }
