@@ -142,6 +142,34 @@ fn a_changed_extent_becomes_dynamic_where_nothing_depends_on_it() {
     }
 }
 
+/// Ever new extents do not mean ever new compilations: beyond the first dozen they are earned, and the rest runs eagerly.
+#[test]
+fn ever_new_extents_are_left_to_the_host() {
+    let runs = AtomicUsize::new(0);
+    let options = CompileOptions { dynamic: true, ..exact() };
+    let compiled = compile("f", options, |args| {
+        runs.fetch_add(1, Relaxed);
+        let x = tensor(args, 0)?;
+        Ok(vec![x.mul(&x)?.sin()?])
+    });
+    let call = |n: usize| {
+        let x = vector(&(0..n).map(|i| i as f32).collect::<Vec<_>>());
+        let want: Vec<f64> = numbers(&x.mul(&x).unwrap().sin().unwrap());
+        assert_eq!(numbers(&compiled.call(&[(&x).into()]).unwrap()[0]), want);
+    };
+    (2..60).for_each(call);
+    let variants = || compiled.parts().iter().map(Vec::len).max();
+    // Two recordings; then 2 and 4 to 14 are compiled, and 15 to 59 run.
+    assert_eq!((variants(), runs.load(Relaxed)), (Some(12), 2 + 45));
+    (0..100).for_each(|_| call(4));
+    call(200);
+    assert_eq!((variants(), runs.load(Relaxed)), (Some(12), 47), "a hundred calls earned one");
+    call(201);
+    assert_eq!(runs.load(Relaxed), 48);
+    call(200);
+    assert_eq!(runs.load(Relaxed), 48);
+}
+
 #[test]
 fn a_look_ends_a_part_and_what_was_seen_is_a_guard_of_the_rest() {
     let runs = AtomicUsize::new(0);

@@ -9,6 +9,7 @@
 pub mod build;
 pub mod compile;
 mod defer;
+pub mod earned;
 pub mod exec;
 pub mod function;
 pub mod fused;

@@ -159,6 +159,7 @@ where
             Some(How::Host(_)) => Ok(self.host(args, &tensors, Vec::new(), origin)?.results),
             Some(How::Paths(paths)) => match walk(&paths, &tensors, origin).map_err(|e| e.at(origin))? {
                 Walk::Done(results) => Ok(results),
+                Walk::Passed => (self.program)(args),
                 Walk::Missed(ahead) => self.branch(args, &tensors, ahead, origin),
             },
         }
@@ -353,7 +354,7 @@ where
 
     /// What was compiled of each recorded part, for each kind of inputs.
     pub fn parts(&self) -> Vec<Vec<Arc<CompiledFunction>>> {
-        self.codes.all().iter().map(|code| code.variants()).collect()
+        self.codes.all().iter().map(|code| code.all()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One way through a program: compiled parts, what the host saw between them, and what came out.
 
 use crate::defer::{Key, ViewStep};
+use crate::earned::Earned;
 use crate::function::{CompiledFunction, invoke};
 use crate::ir::Graph;
 use crate::options::Options;
@@ -14,7 +15,7 @@ use runtime::tensor::Tensor;
 use runtime::value::{Arg, Host};
 use runtime::variable::Variable;
 use smallvec::SmallVec;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where memory comes from when a path is walked.
 #[derive(Clone)]
@@ -103,11 +104,24 @@ pub(super) struct Code {
     written: Vec<bool>,
     device: DeviceId,
     options: Options,
-    compiled: Mutex<Vec<(Vec<TensorType>, Arc<CompiledFunction>)>>,
+    compiled: Mutex<Earned<Variant>>,
 }
 
-/// Graphs that one part is kept for; the oldest goes.
-const KEPT: usize = 64;
+/// A part's code for inputs of these types.
+struct Variant {
+    types: Vec<TensorType>,
+    compiled: Arc<CompiledFunction>,
+}
+
+impl Variant {
+    fn fits(&self, inputs: &[Tensor]) -> bool {
+        self.types.iter().zip(inputs).all(|(ty, t)| {
+            ty.dtype == t.dtype()
+                && ty.rank() == t.rank()
+                && ty.shape.iter().zip(t.shape()).all(|(d, &n)| d.is(n))
+        })
+    }
+}
 
 impl Code {
     pub(super) fn new(graph: Graph, used: Vec<usize>, device: DeviceId, options: Options) -> Code {
@@ -116,39 +130,41 @@ impl Code {
         Code { graph, used, written, device, options, compiled: Mutex::default() }
     }
 
-    /// What was compiled of it, in the order in which it was.
-    pub(super) fn variants(&self) -> Vec<Arc<CompiledFunction>> {
-        let kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().map(|(_, compiled)| compiled.clone()).collect()
+    fn variants(&self) -> MutexGuard<'_, Earned<Variant>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The function for inputs of these types, and whether it had to be made.
-    pub(super) fn compiled(&self, inputs: &[Tensor]) -> Result<(Arc<CompiledFunction>, bool)> {
-        let fits = |types: &[TensorType]| {
-            types.iter().zip(inputs).all(|(ty, t)| {
-                ty.dtype == t.dtype()
-                    && ty.rank() == t.rank()
-                    && ty.shape.iter().zip(t.shape()).all(|(d, &n)| d.is(n))
-            })
-        };
-        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = lock().iter().find(|(types, _)| fits(types)) {
-            return Ok((found.clone(), false));
+    /// What was compiled of it, most recently used first.
+    pub(super) fn all(&self) -> Vec<Arc<CompiledFunction>> {
+        self.variants().kinds().iter().map(|variant| variant.compiled.clone()).collect()
+    }
+
+    /// Whether inputs of these types are for the host: there are as many variants as there may be, and these are of another
+    /// that has not been earned.
+    fn passes(&self, inputs: &[Tensor]) -> bool {
+        let mut variants = self.variants();
+        let passes = !variants.pays() && !variants.kinds().iter().any(|variant| variant.fits(inputs));
+        if passes {
+            variants.pass();
+        }
+        passes
+    }
+
+    /// The function for inputs of these types.
+    fn compiled(&self, inputs: &[Tensor]) -> Result<Arc<CompiledFunction>> {
+        if let Some(variant) = self.variants().find(|variant| variant.fits(inputs)) {
+            return Ok(variant.compiled.clone());
         }
         let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
         let graph = specialize(&self.graph, &types)?;
-        let made = CompiledFunction::new(graph, self.options.clone(), self.device)?;
-        let mut kept = lock();
-        if kept.len() == KEPT {
-            kept.remove(0);
-        }
-        kept.push((types, made.clone()));
-        Ok((made, true))
+        let compiled = CompiledFunction::new(graph, self.options.clone(), self.device)?;
+        self.variants().keep(Arc::new(Variant { types, compiled: compiled.clone() }));
+        Ok(compiled)
     }
 
     /// Runs it: carries out write-backs, returns the other results, each with memory of its own.
     pub(super) fn run(&self, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
-        let (compiled, _) = self.compiled(inputs)?;
+        let compiled = self.compiled(inputs)?;
         let sources: SmallVec<[Source; 16]> = (0..inputs.len()).map(Source::Argument).collect();
         let mut results = invoke(&compiled, &sources, &self.written, inputs, origin)?;
         let memory = |t: &Tensor| t.storage().map(|s| s.address());
@@ -182,8 +198,11 @@ impl Part {
         start: &Start,
         origin: Origin,
     ) -> Result<Vec<Tensor>> {
-        let inputs = self.inputs.iter().map(|p| p.tensor(args, made, start));
-        self.code.run(&inputs.collect::<Result<SmallVec<[Tensor; 16]>>>()?, origin)
+        self.code.run(&self.inputs(args, made, start)?, origin)
+    }
+
+    fn inputs(&self, args: &[Tensor], made: &[Vec<Tensor>], start: &Start) -> Result<SmallVec<[Tensor; 16]>> {
+        self.inputs.iter().map(|place| place.tensor(args, made, start)).collect()
     }
 }
 
@@ -228,6 +247,8 @@ pub(super) struct Path {
 pub(super) enum Walk {
     /// To the end.
     Done(Vec<Tensor>),
+    /// Nowhere: the inputs have types that are left to the host.
+    Passed,
     /// To a look that saw something new; what had run.
     Missed(Vec<(Arc<Part>, Vec<Tensor>)>),
 }
@@ -241,6 +262,10 @@ pub(super) fn walk(paths: &[Arc<Path>], args: &[Tensor], origin: Origin) -> Resu
     loop {
         match path.steps.get(at) {
             Some(Step::Run(part)) => {
+                // A call whose first part is left to the host is the host's as a whole.
+                if at == 0 && part.code.passes(&part.inputs(args, &made, &[])?) {
+                    return Ok(Walk::Passed);
+                }
                 let results = part.run(args, &made, &[], origin)?;
                 made.push(results);
                 ran.push(part.clone());

@@ -9,6 +9,7 @@
 use super::perform::{Args, World};
 use super::stage::Stage;
 use crate::value::Value;
+use graph::earned::Earned;
 use graph::function::{CompiledFunction, invoke};
 use graph::ir::{BlockId, Graph, NodeId, NodeKind, ValueId};
 use graph::trace::{Mode, Source, Spec, record};
@@ -21,16 +22,6 @@ use runtime::{Host, Tensor, origin};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Most kinds of inputs that a region is compiled for at a time; torch specialises ten times too before it falls back.
-const MOST: usize = 12;
-
-/// Calls of compiled kinds that earn one more compilation, when there are as many as there may be. A compilation costs about
-/// what some hundred calls gain, so that inputs of ever new kinds cost at most about twice what the host takes.
-const PRICE: u32 = 100;
-
-/// The most that is saved up.
-const SAVINGS: u32 = 4 * PRICE;
 
 /// Most kinds if turns of loops were staged one by one: where counts differ from call to call, parts of a turn are compiled
 /// once for all of them.
@@ -50,15 +41,10 @@ pub struct Region {
 
 #[derive(Default)]
 struct State {
-    /// Most recently used first.
-    kinds: Vec<Arc<Kind>>,
+    kinds: Earned<Kind>,
     /// Why the host runs it, where it always does.
     fallback: Option<String>,
     calls: u64,
-    /// Calls that the host ran since there are as many kinds as there may be.
-    passed: u64,
-    /// Calls of compiled kinds that no compilation has been paid with.
-    earned: u32,
 }
 
 /// What one input was compiled for.
@@ -109,26 +95,6 @@ pub struct RegionReport {
     pub compiled: Vec<Arc<CompiledFunction>>,
 }
 
-impl State {
-    fn counted(&self) -> bool {
-        self.kinds.iter().any(|kind| kind.counted)
-    }
-
-    /// Whether there may be another compilation.
-    fn pays(&self) -> bool {
-        self.kinds.len() < MOST || self.earned >= PRICE
-    }
-
-    /// Takes in a kind, the most recently used now.
-    fn keep(&mut self, kind: Arc<Kind>) {
-        if self.kinds.len() >= MOST {
-            self.kinds.pop();
-            self.earned = self.earned.saturating_sub(PRICE);
-        }
-        self.kinds.insert(0, kind);
-    }
-}
-
 impl Region {
     pub(super) fn new(name: String, graph: Arc<Graph>, block: BlockId) -> Region {
         let inputs = graph.free_values(block);
@@ -152,10 +118,10 @@ impl Region {
         RegionReport {
             name: self.name.clone(),
             calls: state.calls,
-            kinds: state.kinds.len(),
+            kinds: state.kinds.kinds().len(),
             fallback: state.fallback.clone(),
-            passed: state.passed,
-            compiled: state.kinds.iter().map(|k| k.compiled.clone()).collect(),
+            passed: state.kinds.passed(),
+            compiled: state.kinds.kinds().iter().map(|k| k.compiled.clone()).collect(),
         }
     }
 
@@ -177,17 +143,12 @@ impl Region {
             if state.fallback.is_some() {
                 return Ok(None);
             }
-            match state.kinds.iter().position(|kind| kind.fits(args)) {
-                Some(at) => {
-                    state.kinds[..=at].rotate_right(1);
-                    state.earned = SAVINGS.min(state.earned + 1);
-                    Some(state.kinds[0].clone())
-                }
-                None if state.pays() => None,
-                None => {
-                    state.passed += 1;
+            match state.kinds.find(|kind| kind.fits(args)) {
+                None if !state.kinds.pays() => {
+                    state.kinds.pass();
                     return Ok(None);
                 }
+                found => found,
             }
         };
         let kind = match kind {
@@ -216,7 +177,8 @@ impl Region {
         {
             // Whoever is left to the host from now on has its turns compiled.
             let state = self.state();
-            if state.counted() && state.kinds.len() >= MOST_COUNTED {
+            let kinds = state.kinds.kinds();
+            if kinds.len() >= MOST_COUNTED && kinds.iter().any(|kind| kind.counted) {
                 let why = format!("{} was compiled for {MOST_COUNTED} kinds of inputs", self.name);
                 return Err(Error::value(why));
             }
@@ -276,7 +238,7 @@ impl Region {
             outputs: outputs.into_inner(),
             counted: counted.get(),
         });
-        self.state().keep(kind.clone());
+        self.state().kinds.keep(kind.clone());
         Ok(kind)
     }
 
