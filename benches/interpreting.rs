@@ -14,11 +14,13 @@ use std::time::Duration;
 
 const TURNS: usize = 250;
 
-/// What a program does in each of 250 turns, how often it counts as an operation, and the same in Rust.
+/// Operations of a turn.
+const EACH: usize = 4;
+
+/// What a program does in each turn, and the same in Rust.
 struct Case {
     name: &'static str,
     body: &'static str,
-    operations: usize,
     rust: fn(&Tensor, &Tensor) -> Result<Tensor>,
 }
 
@@ -26,19 +28,16 @@ const CASES: &[Case] = &[
     Case {
         name: "operators",
         body: "x = x * y\n        x = x + y\n        x = x * 0.5\n        x = x - y",
-        operations: 4,
         rust: |x, y| x.mul(y)?.add(y)?.mul(0.5)?.sub(y),
     },
     Case {
         name: "calls",
         body: "x = torch.mul(x, y)\n        x = x.add(y)\n        x = F.relu(x)\n        x = torch.sub(x, other=y)",
-        operations: 4,
         rust: |x, y| x.mul(y)?.add(y)?.relu()?.sub(y),
     },
     Case {
         name: "numbers of the host",
         body: "n = n * 3\n        n = n + i\n        n = n % 1000\n        n = n - 1",
-        operations: 4,
         rust: |x, _| Ok(x.clone()),
     },
 ];
@@ -79,7 +78,7 @@ fn main() -> Result<()> {
             let found = sample(&mut steps, budget, &AtomicBool::new(false))?;
             let each = |i: usize| {
                 let median = found[i].map_or(f64::NAN, |s| s.median);
-                median * 1e9 / (TURNS * case.operations) as f64
+                median * 1e9 / (TURNS * EACH) as f64
             };
             let how = if recorded { "recorded" } else { "" };
             println!(

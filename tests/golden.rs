@@ -40,15 +40,19 @@ fn value(t: &Tensor) -> f64 {
     t.item().expect("one element").to_f64()
 }
 
+/// A function of a program's text.
+fn entry(text: &str, name: &str) -> Result<Entry> {
+    let tree = Program::parse("program.py", text).unwrap_or_else(|e| panic!("{text}\n{e}"));
+    Entry::of(Arc::new(tree), name)
+}
+
 /// A program as a function of one vector.
 type Forward<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
 
 /// A program of the stored ones in a mode, traced for its example.
 fn in_mode<'a>(program: &Json, mode: &'a Mode) -> Result<Forward<'a>> {
     let text = program["text"].as_str().expect("a text");
-    let tree = Program::parse("program.py", text).unwrap_or_else(|e| panic!("{text}\n{e}"));
-    let entry = Entry::of(Arc::new(tree), "forward")?.in_mode(mode, true)?;
-    let forward = entry.bound(vec![Template::Tensor(0)]);
+    let forward = entry(text, "forward")?.in_mode(mode, true)?.bound(vec![Template::Tensor(0)]);
     let one = |mut outputs: Vec<Tensor>| outputs.remove(0);
     Ok(match mode.name {
         "torch.trace" => {
@@ -150,8 +154,7 @@ fn tapes_stop_under_no_grad() {
         {
             continue;
         }
-        let tree = Arc::new(Program::parse("program.py", text).unwrap_or_else(|e| panic!("{text}\n{e}")));
-        let forward = Entry::of(tree, "forward").expect("forward").bound(vec![Template::Tensor(0)]);
+        let forward = entry(text, "forward").expect("forward").bound(vec![Template::Tensor(0)]);
         for mode in ["tf", "tf.function", "static"] {
             let answers = program["answers"]["torch"].as_array().expect("answers");
             for (call, want) in program["calls"].as_array().expect("calls").iter().zip(answers) {
@@ -178,8 +181,7 @@ fn every_frozen_place_is_reported() {
     for program in stored("torch")["programs"].as_array().expect("programs") {
         let Some(answers) = program["answers"].get("torch.trace") else { continue };
         let text = program["text"].as_str().expect("a text");
-        let tree = Arc::new(Program::parse("program.py", text).unwrap_or_else(|e| panic!("{text}\n{e}")));
-        let forward = Entry::of(tree, "forward").expect("forward").bound(vec![Template::Tensor(0)]);
+        let forward = entry(text, "forward").expect("forward").bound(vec![Template::Tensor(0)]);
         let options = TraceOptions { compile: mode.options(true), ..TraceOptions::default() };
         let example = vector(&numbers(&program["example"]));
         let traced = trace("forward", &[example], options, forward).unwrap_or_else(|e| panic!("{text}\n{e}"));
@@ -241,9 +243,8 @@ const TENSORFLOW: &[Behaviour] = &[
     }),
     ("a_loop_and_its_gradient", || {
         let text = "from torch import Tensor\n\ndef f(v: Tensor) -> Tensor:\n    while v < 8.0:\n        v = v * v\n    return v\n";
-        let tree = Arc::new(Program::parse("program.py", text).unwrap_or_else(|e| panic!("{e}")));
         let mode = Mode::named("tf.function")?;
-        let forward = Entry::of(tree, "f")?.bound(vec![Template::Tensor(0)]);
+        let forward = entry(text, "f")?.bound(vec![Template::Tensor(0)]);
         let staged = function("f", mode.options(true), move |args| forward(&[args[0].tensor()?.clone()]));
         let v = scalar(2.0);
         let tape = GradientTape::new();
@@ -334,10 +335,10 @@ fn tapes_and_functions_are_tensorflows() {
 #[test]
 fn a_seed_is_the_same_numbers_in_every_mode() {
     let text = "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n\ndef forward(x: Tensor) -> Tensor:\n    return F.dropout(x + torch.rand_like(x), 0.5) + torch.randn_like(x)\n";
-    let tree = Arc::new(Program::parse("program.py", text).unwrap_or_else(|e| panic!("{e}")));
+    let entry = entry(text, "forward").expect("forward");
     let x = vector(&[0.0; 40]);
     let drawn = |mode: &Mode, seed: i64| {
-        let entry = Entry::of(tree.clone(), "forward").and_then(|e| e.in_mode(mode, true)).expect("forward");
+        let entry = entry.in_mode(mode, true).expect("a mode");
         trifold::torch::manual_seed(seed).expect("a seed");
         let forward = entry.bound(vec![Template::Tensor(0)]);
         let (outputs, _) = execute(mode, true, &forward, std::slice::from_ref(&x), &[], &[]).expect("a run");

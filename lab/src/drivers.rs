@@ -123,6 +123,11 @@ pub(crate) fn compile_options(mode: &Mode, exact: bool) -> CompileOptions {
     CompileOptions { compile: mode.options(exact), ..CompileOptions::default() }
 }
 
+/// How `torch.compile` compiles a program's text: extents that change become dynamic.
+pub(crate) fn program_options(compile: Options) -> CompileOptions {
+    CompileOptions { compile, dynamic: true, ..CompileOptions::default() }
+}
+
 /// The tensors of arguments that are tensors.
 pub(crate) fn tensors_of(args: &[Argument]) -> Result<Vec<Tensor>> {
     args.iter().map(|a| a.tensor().cloned()).collect()

@@ -4,11 +4,11 @@
 //! The passes run here one at a time, on graphs whose values all have names, so that the texts before and after a pass
 //! differ in what the pass did and in nothing else.
 
-use crate::drivers::{arguments_of, tensors_of};
+use crate::drivers::{arguments_of, program_options, tensors_of};
 use crate::execute::{autograd, recorded};
 use crate::modes::{Mode, Staging};
 use crate::program::{Entry, Generated, Template};
-use graph::compile::{CompileOptions, compile};
+use graph::compile::compile;
 use graph::lazy::{Lazy, LazyOptions};
 use graph::passes::{Record, selected};
 use graph::picture::Format;
@@ -108,7 +108,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &Request) -> Result<Ve
         }
         Staging::Compile => {
             let program = |args: &[Argument]| function(&tensors_of(args)?);
-            let how = CompileOptions { compile: options.clone(), dynamic: true, ..CompileOptions::default() };
+            let how = program_options(options.clone());
             let compiled = compile(&entry_name(entry), how, program);
             compiled.call(&arguments_of(inputs))?;
             let mut stages = Vec::new();

@@ -1,12 +1,11 @@
 //! A function of a program's text as a function of tensors, so that every mode can run it: its arguments as a template
 //! into which tensors are put, its results flattened.
 
-use crate::drivers::{arguments_of, compile_options, tensors_of};
+use crate::drivers::{arguments_of, program_options, tensors_of};
 use crate::execute::execute;
 use crate::modes::{Mode, Staging};
 use crate::reference::{self, File};
 use graph::Options;
-use graph::compile::CompileOptions;
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, DeviceId, Scalar, Tensor};
 use script::archive;
@@ -510,7 +509,7 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result
     if request.mode.staging == Staging::Compile {
         let quiet = Entry { quiet: true, ..entry.clone() };
         let function = quiet.bound(arguments.templates.clone());
-        let options = CompileOptions { dynamic: true, ..compile_options(request.mode, request.exact) };
+        let options = program_options(request.mode.options(request.exact));
         let compiled = graph::compile::compile("breaks", options, move |args| function(&tensors_of(args)?));
         compiled.call(&arguments_of(&inputs))?;
         frozen.extend(compiled.graph_breaks().into_iter().map(|line| format!("graph break: {line}")));

@@ -302,7 +302,8 @@ impl Frame {
             let mut state = self.state();
             (std::mem::take(&mut state.made), state.variables.clone())
         };
-        let results = part.run(&self.args, &made, &start, work.origin);
+        let inputs = part.inputs(&self.args, &made, &start);
+        let results = inputs.and_then(|inputs| part.code.run(&inputs, work.origin));
         self.state().made = made;
         Ok((part, results?))
     }

@@ -191,17 +191,13 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn run(
+    /// What the graph takes, found again.
+    pub(super) fn inputs(
         &self,
         args: &[Tensor],
         made: &[Vec<Tensor>],
         start: &Start,
-        origin: Origin,
-    ) -> Result<Vec<Tensor>> {
-        self.code.run(&self.inputs(args, made, start)?, origin)
-    }
-
-    fn inputs(&self, args: &[Tensor], made: &[Vec<Tensor>], start: &Start) -> Result<SmallVec<[Tensor; 16]>> {
+    ) -> Result<SmallVec<[Tensor; 16]>> {
         self.inputs.iter().map(|place| place.tensor(args, made, start)).collect()
     }
 }
@@ -262,12 +258,12 @@ pub(super) fn walk(paths: &[Arc<Path>], args: &[Tensor], origin: Origin) -> Resu
     loop {
         match path.steps.get(at) {
             Some(Step::Run(part)) => {
+                let inputs = part.inputs(args, &made, &[])?;
                 // A call whose first part is left to the host is the host's as a whole.
-                if at == 0 && part.code.passes(&part.inputs(args, &made, &[])?) {
+                if at == 0 && part.code.passes(&inputs) {
                     return Ok(Walk::Passed);
                 }
-                let results = part.run(args, &made, &[], origin)?;
-                made.push(results);
+                made.push(part.code.run(&inputs, origin)?);
                 ran.push(part.clone());
             }
             Some(Step::Look { place, truth, .. }) => {

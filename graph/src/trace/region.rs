@@ -14,9 +14,7 @@ use runtime::device::DeviceId;
 use runtime::door::{self, Outputs};
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::infer::{TensorType, Types};
-use runtime::ops;
 use runtime::tensor::{Tensor, flags};
-use runtime::value::Arg;
 use std::sync::Arc;
 
 /// A graph that becomes nodes of the trace that calls it.
@@ -54,13 +52,7 @@ pub(super) fn apart(
     let (returned, write_backs) = (graph.returned(), graph.write_backs.clone());
     let results = call(Graph { write_backs: Vec::new(), ..graph }, &inputs, origin)?;
     for (input, result) in write_backs {
-        match &sources[input] {
-            Source::Variable(v) => v.assign(&results[result])?,
-            Source::Argument(_) | Source::Tensor(_) => {
-                let copy = [Arg::Tensor(&inputs[input]), Arg::Tensor(&results[result])];
-                door::mutate(&ops::COPY, &copy, origin)?;
-            }
-        }
+        sources[input].set(&inputs[input], &results[result], origin)?;
     }
     Ok(returned.into_iter().map(|r| results[r].clone()).collect())
 }

@@ -390,14 +390,19 @@ impl Interpreter for Tracer {
         };
         let operands = self.operands(&mut state, args)?;
         let target_cell = self.cell(&mut state, target)?;
-        let old = state.read(target_cell)?;
         let value = state.emit1(op, operands, origin)?;
         let ty = state.builder.graph().tensor_type(value)?.clone();
         if ty != target.tensor_type() {
             let message = format!("the result {ty} does not fit into {}", target.tensor_type());
             return Err(Error::new(ErrorKind::InPlace, message));
         }
-        let value = if state.is_quiet() { state.data(old, value, origin)? } else { value };
+        let value = match state.is_quiet() {
+            true => {
+                let old = state.read(target_cell)?;
+                state.data(old, value, origin)?
+            }
+            false => value,
+        };
         state.write(target_cell, value, origin)
     }
 

@@ -1,9 +1,9 @@
 //! A function made for its first inputs in a mode, to be called on others.
 
-use crate::drivers::{arguments_of, tensors_of};
+use crate::drivers::{arguments_of, program_options, tensors_of};
 use crate::modes::{Mode, Staging};
 use crate::program::{Entry, Generated};
-use graph::compile::{CompileOptions, compile};
+use graph::compile::compile;
 use graph::lazy::{Lazy, LazyOptions};
 use graph::passes::{Class, selected};
 use graph::{Argument, BoundFunction, Options, TraceOptions, function, trace};
@@ -41,8 +41,7 @@ impl Prepared {
                 Box::new(move |inputs| traced.call(inputs))
             }
             Staging::Compile => {
-                let how =
-                    CompileOptions { compile: options.clone(), dynamic: true, ..CompileOptions::default() };
+                let how = program_options(options.clone());
                 let compiled = compile("compiled", how, move |args: &[Argument]| program(&tensors_of(args)?));
                 Box::new(move |inputs| compiled.call(&arguments_of(inputs)))
             }
