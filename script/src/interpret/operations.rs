@@ -45,8 +45,53 @@ fn literal(c: &Constant) -> Arg<'_> {
 /// The ints of every list among the operands, one after the other.
 type Ints = SmallVec<[i64; 12]>;
 
+/// Most operands of a call that is passed without looking for a place for them.
+const AT_HAND: usize = 4;
+
 impl<'p> Machine<'p, '_> {
+    /// A call of torch.
+    #[inline]
     pub(super) fn torch(
+        &mut self,
+        call: &'p Resolved,
+        args: &'p [Option<Expr>],
+        returns: &'p Returns,
+        span: Span,
+    ) -> Result<Value> {
+        if *returns == Returns::Tensor
+            && let Some(op) = call.op()
+        {
+            let mut given = [Arg::None; AT_HAND];
+            if let Some(count) = self.at_hand(args, &mut given) {
+                self.at(span);
+                return door::bind1(op, &given[..count]).map(Value::Tensor);
+            }
+        }
+        self.gathered(call, args, returns, span)
+    }
+
+    /// The operands, where every one is a variable or a literal that can be passed as it lies: most calls in loops.
+    #[inline]
+    fn at_hand<'a>(&'a self, args: &'a [Option<Expr>], given: &mut [Arg<'a>; AT_HAND]) -> Option<usize> {
+        let mut count = 0;
+        for (i, arg) in args.iter().enumerate() {
+            let Some(e) = arg else { continue };
+            let arg = match &e.kind {
+                ExprKind::Load(slot) => self.slot(*slot).arg()?,
+                ExprKind::Constant(c) => literal(c),
+                _ => return None,
+            };
+            if !arg.is_none() {
+                *given.get_mut(i)? = arg;
+                count = i + 1;
+            }
+        }
+        Some(count)
+    }
+
+    /// A call whose operands have to be made first.
+    #[inline(never)]
+    fn gathered(
         &mut self,
         call: &'p Resolved,
         args: &'p [Option<Expr>],
@@ -71,12 +116,6 @@ impl<'p> Machine<'p, '_> {
         returns: &'p Returns,
         span: Span,
     ) -> Result<Value> {
-        if *returns == Returns::Tensor {
-            self.at(span);
-            if let Some(given) = self.at_hand(args) {
-                return door::bind1(op, &given).map(Value::Tensor);
-            }
-        }
         let mut ints = Ints::new();
         let mut operands: SmallVec<[Operand<'p>; 8]> = SmallVec::new();
         for arg in args {
@@ -104,25 +143,6 @@ impl<'p> Machine<'p, '_> {
             given.pop();
         }
         bound(op, call, &given, returns)
-    }
-
-    /// The operands, where every one is a variable or a literal that can be passed as it lies: most calls in loops.
-    #[inline]
-    fn at_hand(&self, args: &'p [Option<Expr>]) -> Option<SmallVec<[Arg<'_>; 4]>> {
-        let last = args.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-        let mut given = SmallVec::new();
-        for arg in &args[..last] {
-            given.push(match arg.as_ref().map(|e| &e.kind) {
-                None => Arg::None,
-                Some(ExprKind::Load(slot)) => self.stack[self.base + slot.0 as usize].arg()?,
-                Some(ExprKind::Constant(c)) => literal(c),
-                Some(_) => return None,
-            });
-        }
-        while given.last().is_some_and(Arg::is_none) {
-            given.pop();
-        }
-        Some(given)
     }
 
     /// Where the operand is that an expression stands for; what is not in a variable is put on the stack.
