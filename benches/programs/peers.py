@@ -45,6 +45,11 @@ def forest(rng, trees=20, least=5, most=25):
     return left, right, leaf, rows
 
 
+def program(name):
+    """The file of a workload: lengths_1000 is lengths.py on up to 200 lengths from 1000 to 1999."""
+    return "lengths" if name.startswith("lengths_") else name
+
+
 def arguments(name):
     rng = np.random.default_rng(7)
 
@@ -67,6 +72,10 @@ def arguments(name):
         return {"n": np.array(1412987847, dtype=np.int64)}
     if name == "small_ops":
         return {"x": uniform(16), "y": uniform(16)}
+    if program(name) == "lengths":
+        least = int(name.removeprefix("lengths_"))
+        lengths = least + rng.permutation(least)[:200]
+        return {"x": uniform(2 * least), "w": uniform(2 * least), "lengths": lengths.astype(np.int64)}
     raise SystemExit(f"no program is called {name}")
 
 
@@ -83,7 +92,7 @@ def write(path, tensors):
 
 def torch_step(name, values, how, grad):
     sys.path.insert(0, str(HERE))
-    function = how(getattr(__import__(name), "forward"))
+    function = how(getattr(__import__(program(name)), "forward"))
     args = [v.tolist() if v.ndim == 1 and v.dtype == np.int64 else torch.tensor(v) for v in values.values()]
     floats = [a for a in args if grad and isinstance(a, torch.Tensor) and a.is_floating_point()]
     for a in floats:
@@ -133,7 +142,7 @@ def main():
             times = {}
             for _ in range(options.rounds):
                 out = pathlib.Path(folder) / "out.json"
-                command = [options.trifold, "compare", str(HERE / f"{name}.py"), "--args", str(path), "--quick", "--threads", "1"]
+                command = [options.trifold, "compare", str(HERE / f"{program(name)}.py"), "--args", str(path), "--quick", "--threads", "1"]
                 command += ["--modes", ",".join(modes), "--json", str(out)]
                 command += ["--grad"] if grad else []
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
