@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod io;
 pub mod lower;
 pub mod null;
+pub mod open;
 pub mod ops;
 pub mod origin;
 pub mod pending;

@@ -8,7 +8,7 @@ use super::reuse::Reused;
 use super::{Buffer, BufferId, Home, Kernel, Launch, Plan, Step};
 use crate::ir::Graph;
 use crate::options::Memory;
-use kernels::loops::{AccessKind, Geometry, InstOp};
+use kernels::loops::InstOp;
 use runtime::device::{Space, Work};
 
 impl Draft {
@@ -175,7 +175,7 @@ fn direct(step: Step) -> Step {
             match &launch.kernel {
                 Kernel::Strided(kernel, params, geometry) => {
                     launch.bytes = Work::Loop(kernel, Space::Strided(geometry), params).bytes();
-                    if let Some((points, broadcast)) = even(kernel, geometry) {
+                    if let Some((points, broadcast)) = geometry.even(&kernel.program) {
                         for (i, pointer) in launch.pointers.iter_mut().enumerate() {
                             let size = kernel.program.accesses[i].dtype.size() as isize;
                             pointer.1 += (geometry.accesses[i].offset * size) as usize;
@@ -208,35 +208,4 @@ fn direct(step: Step) -> Step {
         | Step::Allocate(_)
         | Step::Free(_) => step,
     }
-}
-
-/// The points of a space with one outer axis along which every access steps by one element or by none, and which accesses
-/// stay. Programs that name
-/// coordinates or reduce keep the general form.
-fn even(kernel: &runtime::device::LoopKernel, geometry: &Geometry) -> Option<(usize, u32)> {
-    let &[points] = geometry.outer.as_slice() else { return None };
-    let special = kernel.program.insts.iter().any(|i| {
-        matches!(
-            i.op,
-            InstOp::Index(_)
-                | InstOp::Extent
-                | InstOp::RandomBits { .. }
-                | InstOp::Reduce(..)
-                | InstOp::Scan(..)
-        )
-    });
-    if special || !geometry.inner.is_empty() || geometry.accesses.len() > 32 {
-        return None;
-    }
-    let mut broadcast = 0;
-    for (i, access) in geometry.accesses.iter().enumerate() {
-        let reads = kernel.program.accesses[i].kind == AccessKind::Read;
-        match (access.strides.as_slice(), &access.gather) {
-            ([1], None) => {}
-            ([_], None) if points == 1 => {}
-            ([0], None) if reads => broadcast |= 1 << i,
-            _ => return None,
-        }
-    }
-    Some((points, broadcast))
 }

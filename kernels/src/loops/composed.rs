@@ -4,6 +4,7 @@
 
 use super::ir::{AccessGeometry, AccessId, AccessKind, Combine, Geometry, InstOp, Program};
 use super::sweeps::Sweeps;
+use crate::dtype::Scalar;
 use crate::layout::Layout;
 use crate::shape::{Dims, Strides};
 use smallvec::SmallVec;
@@ -75,8 +76,67 @@ impl Composed {
     /// Axes along which every access steps evenly are merged. Outer axes are first sorted by the outputs' strides, so
     /// that transposed but dense operands become one axis, unless points are numbered or visited in order.
     pub fn geometry(&self, inputs: &[&Layout], outputs: &[&Layout]) -> Geometry {
-        let mut geometry =
-            Geometry { outer: self.outer.clone(), inner: self.inner.clone(), accesses: SmallVec::new() };
+        self.spread(self.outer.clone(), self.inner.clone(), inputs, outputs)
+    }
+
+    /// `geometry` over axes of other extents than the region's, outer axes first; `None` where a buffer does not run along
+    /// its axes from end to end.
+    ///
+    /// That the program is the one that a region of these extents would give is for the caller to know: what it counted
+    /// over outer axes is a constant in it.
+    pub fn geometry_over(
+        &self,
+        extents: &[usize],
+        inputs: &[&Layout],
+        outputs: &[&Layout],
+    ) -> Option<Geometry> {
+        let fits = self.buffers.iter().zip(&self.maps).all(|(buffer, map)| {
+            let layout = match *buffer {
+                BufferRef::Input(i) => inputs.get(i as usize),
+                BufferRef::Output(i) => outputs.get(i as usize),
+            };
+            let along = |(dim, extent): (&Option<u8>, &usize)| match (dim, layout) {
+                (Some(d), Some(layout)) => layout.shape.get(*d as usize) == Some(extent),
+                (None, Some(_)) => true,
+                (_, None) => false,
+            };
+            map.dims.iter().zip(extents).all(along)
+                && layout.is_some_and(|l| !l.shape.contains(&0) && gathered(map).is_none_or(|d| d < l.rank()))
+        });
+        if !fits || extents.len() != self.maps_rank() {
+            return None;
+        }
+        let (outer, inner) = extents.split_at(self.outer.len());
+        Some(self.spread(Dims::from_slice(outer), Dims::from_slice(inner), inputs, outputs))
+    }
+
+    /// Whether another one differs in nothing but extents.
+    pub fn is_like(&self, other: &Composed) -> bool {
+        self.program == other.program
+            && self.buffers == other.buffers
+            && self.maps == other.maps
+            && self.outer.len() == other.outer.len()
+            && self.inner.len() == other.inner.len()
+            && (self.inputs, self.outputs) == (other.inputs, other.outputs)
+    }
+
+    /// The same with a launch parameter in the place of each constant that `open` picks, and what these constants were.
+    pub fn opened(mut self, open: impl Fn(Scalar) -> bool) -> (Composed, Vec<Scalar>) {
+        let mut constants = Vec::new();
+        for inst in &mut self.program.insts {
+            if let InstOp::Const(value) = inst.op
+                && open(value)
+            {
+                inst.op = InstOp::Param(self.program.params.len() as u32);
+                self.program.params.push(inst.dtype);
+                constants.push(value);
+            }
+        }
+        (self, constants)
+    }
+
+    fn spread(&self, outer: Dims, inner: Dims, inputs: &[&Layout], outputs: &[&Layout]) -> Geometry {
+        let mut geometry = Geometry { outer, inner, accesses: SmallVec::new() };
         for (buffer, map) in self.buffers.iter().zip(&self.maps) {
             let layout = match *buffer {
                 BufferRef::Input(i) => inputs[i as usize],
@@ -142,6 +202,43 @@ impl Composed {
 
     fn maps_rank(&self) -> usize {
         self.outer.len() + self.inner.len()
+    }
+}
+
+/// The buffer's dimension that an access is indexed along.
+fn gathered(map: &AxisMap) -> Option<usize> {
+    map.gather.flatten().map(usize::from)
+}
+
+impl Geometry {
+    /// The points of a space with one outer axis along which every access steps by one element or by none, and (bit i:
+    /// access i) which accesses stay. Programs that name coordinates or reduce keep the general form.
+    pub fn even(&self, program: &Program) -> Option<(usize, u32)> {
+        let &[points] = self.outer.as_slice() else { return None };
+        let special = program.insts.iter().any(|i| {
+            matches!(
+                i.op,
+                InstOp::Index(_)
+                    | InstOp::Extent
+                    | InstOp::RandomBits { .. }
+                    | InstOp::Reduce(..)
+                    | InstOp::Scan(..)
+            )
+        });
+        if special || !self.inner.is_empty() || self.accesses.len() > 32 {
+            return None;
+        }
+        let mut broadcast = 0;
+        for (i, access) in self.accesses.iter().enumerate() {
+            let reads = program.accesses[i].kind == AccessKind::Read;
+            match (access.strides.as_slice(), &access.gather) {
+                ([1], None) => {}
+                ([_], None) if points == 1 => {}
+                ([0], None) if reads => broadcast |= 1 << i,
+                _ => return None,
+            }
+        }
+        Some((points, broadcast))
     }
 }
 
