@@ -1,5 +1,6 @@
 //! Compilations for kinds of inputs: as many as there may be at first, and then one for as many calls of the compiled ones as
-//! it costs, in the place of the one that was not used for longest (docs/decisions/0016).
+//! it costs, in the place of the one that was not used for longest. Beside them what was compiled for open extents, which
+//! answers calls of any other kind (docs/decisions/0016).
 
 use std::sync::Arc;
 
@@ -13,18 +14,24 @@ const PRICE: u32 = 100;
 /// The most that is saved up.
 const SAVINGS: u32 = 4 * PRICE;
 
+/// Most forms with open extents that are kept.
+const MOST_OPEN: usize = 4;
+
 /// What something was compiled for.
 pub struct Earned<T> {
     /// Most recently used first.
     kinds: Vec<Arc<T>>,
+    /// What was compiled for open extents, the last first.
+    open: Vec<Arc<T>>,
     /// Calls of compiled kinds that no compilation has been paid with.
     earned: u32,
+    opened: u64,
     passed: u64,
 }
 
 impl<T> Default for Earned<T> {
     fn default() -> Earned<T> {
-        Earned { kinds: Vec::new(), earned: 0, passed: 0 }
+        Earned { kinds: Vec::new(), open: Vec::new(), earned: 0, opened: 0, passed: 0 }
     }
 }
 
@@ -42,9 +49,35 @@ impl<T> Earned<T> {
         self.kinds.len() < MOST || self.earned >= PRICE
     }
 
-    /// A call of a kind that is not compiled and has not been earned: the host runs it.
-    pub fn pass(&mut self) {
+    /// What stands for calls of a kind that is not compiled and has not been earned, with open extents.
+    pub fn find_open(&mut self, fits: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let found = self.open.iter().find(|form| fits(form)).cloned();
+        self.opened += u64::from(found.is_some());
+        found
+    }
+
+    /// A call that nothing stands for: the host runs it. Whether it is time to compile for open extents: at first, and each time
+    /// that the number of such calls has doubled, since more of them show more of what differs.
+    pub fn pass(&mut self) -> bool {
         self.passed += 1;
+        self.passed.is_power_of_two()
+    }
+
+    /// Takes in what was compiled for open extents, for the call that passed last.
+    pub fn keep_open(&mut self, form: Arc<T>) {
+        self.open.insert(0, form);
+        self.open.truncate(MOST_OPEN);
+        (self.passed, self.opened) = (self.passed - 1, self.opened + 1);
+    }
+
+    /// What was compiled for open extents, the last first.
+    pub fn open(&self) -> &[Arc<T>] {
+        &self.open
+    }
+
+    /// How many calls it answered.
+    pub fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// How many calls the host ran.
@@ -87,5 +120,16 @@ mod tests {
         let kept: Vec<usize> = earned.kinds().iter().map(|k| **k).collect();
         assert_eq!(kept[..3], [MOST, 3, 0]);
         assert!(!kept.contains(&1) && kept.len() == MOST && !earned.pays());
+    }
+
+    #[test]
+    fn open_extents_are_tried_when_calls_pass_and_when_these_have_doubled() {
+        let mut earned: Earned<usize> = Earned::default();
+        let tries: Vec<u64> = (1..=20).filter(|_| earned.pass()).collect();
+        assert_eq!(tries, [1, 2, 4, 8, 16]);
+        (0..=MOST_OPEN).for_each(|form| earned.keep_open(Arc::new(form)));
+        assert_eq!(earned.find_open(|&form| form == MOST_OPEN).as_deref(), Some(&MOST_OPEN));
+        assert!(earned.find_open(|&form| form == 0).is_none() && earned.open().len() == MOST_OPEN);
+        assert_eq!((earned.opened(), earned.passed()), (6, 15));
     }
 }

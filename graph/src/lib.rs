@@ -19,6 +19,7 @@ pub mod interpret;
 pub mod ir;
 pub mod lazy;
 mod lex;
+pub mod open;
 pub mod options;
 pub mod parse;
 pub mod passes;

@@ -95,7 +95,8 @@ fn kinds(a: &NodeKind, b: &NodeKind) -> bool {
     }
 }
 
-fn constants(a: &Tensor, b: &Tensor) -> bool {
+/// Whether two constants are one tensor, or equal by content.
+pub(crate) fn constants(a: &Tensor, b: &Tensor) -> bool {
     let bytes = |t: &Tensor| t.to_bytes().ok();
     a.same(b) || (a.tensor_type() == b.tensor_type() && bytes(a).is_some_and(|x| bytes(b) == Some(x)))
 }

@@ -5,9 +5,19 @@ use crate::build::{Builder, ValueMap};
 use crate::ir::{BlockId, Graph, NodeId, NodeKind, Operand, Type};
 use runtime::error::{Error, Result};
 use runtime::infer::TensorType;
+use runtime::value::Host;
 
 /// The graph for inputs of these types; roles, names and write-backs stay.
 pub fn specialize(graph: &Graph, inputs: &[TensorType]) -> Result<Graph> {
+    specialize_with(graph, inputs, &|host| Ok(host.clone()))
+}
+
+/// The graph for inputs of these types, with other numbers of the host.
+pub(crate) fn specialize_with(
+    graph: &Graph,
+    inputs: &[TensorType],
+    numbers: &dyn Fn(&Host) -> Result<Host>,
+) -> Result<Graph> {
     if inputs.len() != graph.params().len() {
         let message = format!("{} arguments for {} inputs", inputs.len(), graph.params().len());
         return Err(Error::value(message).in_op("specialize"));
@@ -19,7 +29,7 @@ pub fn specialize(graph: &Graph, inputs: &[TensorType]) -> Result<Graph> {
         map.set(param, new);
     }
     for &node in &graph.main().nodes {
-        again(graph, node, &mut builder, &mut map)?;
+        again(graph, node, &mut builder, &mut map, numbers)?;
     }
     let results: Vec<_> = graph.results().iter().map(|&v| map.get(v)).collect::<Result<_>>()?;
     for &(input, result) in &graph.write_backs {
@@ -31,9 +41,19 @@ pub fn specialize(graph: &Graph, inputs: &[TensorType]) -> Result<Graph> {
     Ok(builder.finish(results, graph.write_backs.clone()))
 }
 
-fn again(graph: &Graph, id: NodeId, builder: &mut Builder, map: &mut ValueMap) -> Result<()> {
+fn again(
+    graph: &Graph,
+    id: NodeId,
+    builder: &mut Builder,
+    map: &mut ValueMap,
+    numbers: &dyn Fn(&Host) -> Result<Host>,
+) -> Result<()> {
     let node = graph.node(id);
-    let operands: Vec<Operand> = node.operands.iter().map(|o| map.operand(o)).collect::<Result<_>>()?;
+    let operand = |operand: &Operand| match operand {
+        Operand::Host(host) => numbers(host).map(Operand::Host),
+        Operand::Value(_) | Operand::Values(_) => map.operand(operand),
+    };
+    let operands: Vec<Operand> = node.operands.iter().map(operand).collect::<Result<_>>()?;
     let reads = |builder: &Builder| -> Vec<Type> {
         let values = operands.iter().flat_map(|o| o.values());
         values.map(|&v| builder.graph().ty(v).clone()).collect()
@@ -74,7 +94,7 @@ fn again(graph: &Graph, id: NodeId, builder: &mut Builder, map: &mut ValueMap) -
             let carried = if matches!(node.kind, NodeKind::If) { Vec::new() } else { reads(builder) };
             let mut blocks = Vec::new();
             for &inner in &node.blocks {
-                blocks.push(block(graph, inner, &carried, builder, map)?);
+                blocks.push(block(graph, inner, &carried, builder, map, numbers)?);
             }
             let types = blocks.iter().map(|&b| {
                 let results = &builder.graph().block(b).results;
@@ -110,6 +130,7 @@ fn block(
     params: &[Type],
     builder: &mut Builder,
     map: &mut ValueMap,
+    numbers: &dyn Fn(&Host) -> Result<Host>,
 ) -> Result<BlockId> {
     let new = builder.begin(params);
     let values = builder.graph().block(new).params.clone();
@@ -117,7 +138,7 @@ fn block(
         map.set(old, value);
     }
     for &node in &graph.block(id).nodes {
-        again(graph, node, builder, map)?;
+        again(graph, node, builder, map, numbers)?;
     }
     let results = graph.block(id).results.iter().map(|&v| map.get(v)).collect::<Result<_>>()?;
     Ok(builder.end(results))

@@ -7,6 +7,9 @@
 //! set of cotangents that are there, so that no rule runs on zeros and sums are the same as on a tape. Where the backward
 //! itself is recorded (second derivatives), residuals would hide how they came to be: then the gradients are computed by
 //! another compiled function, from arguments and cotangents alone.
+//!
+//! A function with open extents has two recordings of its graph. Whatever is made of the one is made of the other too, and
+//! both have to give one program (`open`).
 
 use super::factors;
 use super::runner::Runner;
@@ -14,6 +17,7 @@ use crate::compile::partition;
 use crate::grad::{Joint, Position, Split, differentiable, joint};
 use crate::interpret;
 use crate::ir::Graph;
+use crate::open::Twin;
 use crate::options::Options;
 use crate::rewrite::makers;
 use runtime::callable::{ArgGradients, Ask, Callable, Residuals};
@@ -24,6 +28,7 @@ use runtime::infer::{TensorType, Types};
 use runtime::ops;
 use runtime::reverse::{Left, Product};
 use runtime::tensor::{Tensor, flags};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -36,6 +41,8 @@ pub struct CompiledFunction {
     only_data: Vec<bool>,
     options: Options,
     device: DeviceId,
+    /// Where extents are open.
+    twin: Option<Twin>,
     stateful: OnceLock<Runner>,
     plain: OnceLock<Runner>,
     forwards: Cache<Wanted, Forward>,
@@ -71,11 +78,15 @@ struct Forward {
     saved: Vec<Position>,
     /// Which arguments the backward of all results reads.
     reads: Vec<bool>,
+    /// Set once it is known that there is a backward, where extents are open.
+    differentiable: OnceLock<()>,
 }
 
 /// A backward.
 struct Backward {
     joint: Joint,
+    /// The joint graph of the second recording, where extents are open.
+    twin: Option<Joint>,
     runner: Runner,
     /// Which of its gradients are factors of a product.
     factored: Vec<bool>,
@@ -85,6 +96,34 @@ struct Backward {
 impl CompiledFunction {
     /// A function that computes a graph of tensors on a device.
     pub fn new(graph: Graph, options: Options, device: DeviceId) -> Result<Arc<CompiledFunction>> {
+        CompiledFunction::make(graph, None, options, device)
+    }
+
+    /// A function that computes a graph for any extents of at least 2 that it was recorded with open, from its recordings for
+    /// the two lists of types of `types_to_record`. An error where one program is not both, or has no gradient that is.
+    ///
+    /// Of a call for whose extents it is not right (a slice ends beyond them) its errors say so; then the caller has to
+    /// compute what the graph does in another way.
+    pub fn open(
+        [first, second]: [Graph; 2],
+        options: Options,
+        device: DeviceId,
+    ) -> Result<Arc<CompiledFunction>> {
+        if !first.write_backs.is_empty() {
+            return Err(Error::value("a graph with open extents writes state"));
+        }
+        let twin = Twin::new(&first, second)?;
+        let made = CompiledFunction::make(first, Some(twin), options, device)?;
+        made.plain()?;
+        Ok(made)
+    }
+
+    fn make(
+        graph: Graph,
+        twin: Option<Twin>,
+        options: Options,
+        device: DeviceId,
+    ) -> Result<Arc<CompiledFunction>> {
         for &value in graph.params().iter().chain(graph.results()) {
             graph.tensor_type(value)?;
         }
@@ -95,6 +134,7 @@ impl CompiledFunction {
             pure,
             options,
             device,
+            twin,
             stateful: OnceLock::new(),
             plain: OnceLock::new(),
             forwards: Cache::new(),
@@ -117,6 +157,11 @@ impl CompiledFunction {
         &self.only_data
     }
 
+    /// Whether its extents are open and these arguments have some that it is for.
+    pub fn is_open_for<T: Borrow<Tensor>>(&self, args: &[T]) -> bool {
+        self.twin.as_ref().is_some_and(|twin| twin.takes(args))
+    }
+
     /// The options it is compiled with.
     pub fn options(&self) -> &Options {
         &self.options
@@ -124,13 +169,29 @@ impl CompiledFunction {
 
     /// The runner that writes new state into the tensors passed for it.
     pub fn stateful(&self) -> Result<&Runner> {
-        once(&self.stateful, || Runner::new(&self.graph, &self.options, self.device))
+        once(&self.stateful, || self.runner(&self.graph, |twin| Ok(twin.clone())))
     }
 
     fn plain(&self) -> Result<&Runner> {
         match self.graph.write_backs.is_empty() {
             true => self.stateful(),
             false => once(&self.plain, || Runner::new(&self.pure, &self.options, self.device)),
+        }
+    }
+
+    /// A runner of a graph that was made of the (first) recording; `second` makes the same of the second one.
+    fn runner(&self, graph: &Graph, second: impl FnOnce(&Graph) -> Result<Graph>) -> Result<Runner> {
+        match &self.twin {
+            None => Runner::new(graph, &self.options, self.device),
+            Some(twin) => Runner::open([graph, &second(twin.second())?], &self.options, self.device),
+        }
+    }
+
+    /// Runs the graph as it was recorded, node by node, through the door: it becomes part of another recording.
+    pub(super) fn interpreted(&self, args: &[Tensor]) -> Result<Vec<Tensor>> {
+        match &self.twin {
+            None => interpret::run(&self.pure, args),
+            Some(twin) => interpret::run(&twin.exact(&self.pure, args)?, args),
         }
     }
 
@@ -148,8 +209,7 @@ impl CompiledFunction {
 
     /// The graphs of the forward that keeps residuals and of the backward, as they are before the passes.
     pub fn gradient_graphs(&self, wanted: &[bool], given: &[bool]) -> Result<(Graph, Graph)> {
-        let saved = &self.forward(wanted)?.saved;
-        let split = self.split(&joint(&self.pure, self.device, wanted, given)?, saved)?;
+        let (_, split, _) = self.cut(&self.pure, wanted, given, Some(&self.forward(wanted)?.saved))?;
         Ok((split.forward, split.backward))
     }
 
@@ -163,51 +223,125 @@ impl CompiledFunction {
         self.pure.results().iter().map(|&v| differentiable(self.pure.ty(v))).collect()
     }
 
-    fn split(&self, joint: &Joint, saved: &[Position]) -> Result<Split> {
-        if self.options.recompute { partition::split(joint, saved) } else { joint.split(saved) }
+    /// A recording's joint graph cut in two, with these residuals, or with those that are best.
+    fn cut(
+        &self,
+        recording: &Graph,
+        wanted: &[bool],
+        given: &[bool],
+        saved: Option<&[Position]>,
+    ) -> Result<(Joint, Split, Vec<Position>)> {
+        let joint = joint(recording, self.device, wanted, given)?;
+        let saved = match saved {
+            Some(saved) => saved.to_vec(),
+            None if self.options.recompute => partition::saved(&joint)?,
+            None => joint.saved(),
+        };
+        let split =
+            if self.options.recompute { partition::split(&joint, &saved)? } else { joint.split(&saved)? };
+        Ok((joint, split, saved))
     }
 
     fn forward(&self, wanted: &[bool]) -> Result<Arc<Forward>> {
         self.forwards.get(wanted.to_vec(), |wanted| {
-            let joint = joint(&self.pure, self.device, wanted, &self.floats())?;
-            let saved = match self.options.recompute {
-                true => partition::saved(&joint)?,
-                false => joint.saved(),
-            };
-            let split = self.split(&joint, &saved)?;
+            let floats = self.floats();
+            let (_, split, saved) = self.cut(&self.pure, wanted, &floats, None)?;
             let uses = split.backward.use_counts();
             let reads = split.backward.params().iter().map(|param| uses[param.0 as usize] > 0).collect();
-            Ok(Forward { runner: Runner::new(&split.forward, &self.options, self.device)?, saved, reads })
+            let second = |twin: &Graph| Ok(self.cut(twin, wanted, &floats, Some(&saved))?.1.forward);
+            let runner = self.runner(&split.forward, second)?;
+            Ok(Forward { runner, saved, reads, differentiable: OnceLock::new() })
         })
+    }
+
+    /// A forward for which there is a backward for all cotangents: with open extents that is not a matter of course.
+    fn differentiable(&self, wanted: &[bool]) -> Result<Arc<Forward>> {
+        let forward = self.forward(wanted)?;
+        once(&forward.differentiable, || self.backward(wanted, &self.floats(), false).map(drop))?;
+        Ok(forward)
     }
 
     fn backward(&self, wanted: &[bool], given: &[bool], factors: bool) -> Result<Arc<Backward>> {
         self.backwards.get((wanted.to_vec(), given.to_vec(), factors), |(wanted, given, factors)| {
             let saved = &self.forward(wanted)?.saved;
-            let joint = joint(&self.pure, self.device, wanted, given)?;
-            let backward = self.split(&joint, saved)?.backward;
-            let (backward, factored) = match factors {
-                true => factors::factored(backward)?,
-                false => {
-                    let whole = vec![false; backward.results().len()];
-                    (backward, whole)
-                }
-            };
-            let runner = Runner::new(&backward, &self.options, self.device)?;
-            Ok(Backward { joint, runner, factored, again: OnceLock::new() })
+            let (joint, split, _) = self.cut(&self.pure, wanted, given, Some(saved))?;
+            let whole = vec![false; split.backward.results().len()];
+            let chosen = if *factors { None } else { Some(whole.as_slice()) };
+            let (backward, factored) = factors::factored(split.backward, chosen)?;
+            let mut twin = None;
+            let runner = self.runner(&backward, |second| {
+                let (joint, split, _) = self.cut(second, wanted, given, Some(saved))?;
+                twin = Some(joint);
+                Ok(factors::factored(split.backward, Some(&factored))?.0)
+            })?;
+            Ok(Backward { joint, twin, runner, factored, again: OnceLock::new() })
         })
     }
 
-    /// Arguments and cotangents to gradients, as a function of its own.
+    /// The backward for a recording, and arguments and cotangents to gradients as a function of its own. Where that cannot have
+    /// open extents it is for those of these arguments.
+    fn recorded(
+        &self,
+        args: &[Tensor],
+        wanted: &[bool],
+        given: &[bool],
+    ) -> Result<(Arc<Backward>, Arc<CompiledFunction>)> {
+        let made = self.backward(wanted, given, false).and_then(|b| Ok((b.clone(), self.again(&b)?)));
+        match made {
+            Err(_) if self.twin.is_some() => self.exact(args)?.recorded(args, wanted, given),
+            made => made,
+        }
+    }
+
     fn again(&self, backward: &Backward) -> Result<Arc<CompiledFunction>> {
         let made = once(&backward.again, || {
-            CompiledFunction::new(backward.joint.gradient(), self.options.clone(), self.device)
+            let (gradient, options) = (backward.joint.gradient(), self.options.clone());
+            match &backward.twin {
+                None => CompiledFunction::new(gradient, options, self.device),
+                Some(twin) => {
+                    let open = CompiledFunction::open([gradient, twin.gradient()], options, self.device)?;
+                    open.differentiable(&open.wanted(u64::MAX))?;
+                    Ok(open)
+                }
+            }
         });
         made.cloned()
     }
 
+    /// The function for the extents of these arguments alone.
+    fn exact(&self, args: &[Tensor]) -> Result<Arc<CompiledFunction>> {
+        let graph = match &self.twin {
+            None => self.pure.clone(),
+            Some(twin) => twin.exact(&self.pure, args)?,
+        };
+        CompiledFunction::new(graph, self.options.clone(), self.device)
+    }
+
+    /// A cotangent for each result that may have one, zeros where there is none.
+    fn all_cotangents(&self, args: &[Tensor], cotangents: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+        let floats = self.floats().into_iter().zip(cotangents).enumerate().filter(|(_, (float, _))| *float);
+        let whole = floats.map(|(i, (_, cotangent))| match (cotangent, &self.twin) {
+            (Some(cotangent), _) => Ok(cotangent.clone()),
+            (None, twin) => {
+                let ty = self.pure.tensor_type(self.pure.results()[i])?;
+                let dims = match twin {
+                    Some(twin) => twin.result_dims(&self.pure, i, args)?,
+                    None => ty.constant_dims()?,
+                };
+                Tensor::zeros(&dims, ty.dtype, self.device)
+            }
+        });
+        whole.collect()
+    }
+
     fn check(&self, args: &[Tensor]) -> Result<()> {
         let params = self.graph.params();
+        if let Some(twin) = &self.twin {
+            return match twin.takes(args) {
+                true => Ok(()),
+                false => Err(Error::shape(format!("{} is not open for these extents", self.graph.name))),
+            };
+        }
         if args.len() != params.len() {
             return Err(Error::value(format!(
                 "{} takes {} tensors, got {}",
@@ -260,7 +394,7 @@ impl Callable for CompiledFunction {
 
     fn run(&self, args: &[Tensor]) -> Result<Outputs> {
         if any_traced(args) {
-            return Ok(interpret::run(&self.pure, args)?.into());
+            return Ok(self.interpreted(args)?.into());
         }
         self.check(args)?;
         self.plain()?.run(args)
@@ -272,8 +406,12 @@ impl Callable for CompiledFunction {
 
     fn run_for_gradient(&self, args: &[Tensor], needs: u64) -> Result<(Outputs, Residuals)> {
         self.check(args)?;
-        let forward = self.forward(&self.wanted(needs))?;
+        let forward = match self.twin {
+            None => self.forward(&self.wanted(needs))?,
+            Some(_) => self.differentiable(&self.wanted(needs))?,
+        };
         let mut outputs = match any_traced(args) {
+            true if self.twin.is_some() => return Err(Error::internal("open extents in a recording")),
             true => interpret::run(forward.runner.graph(), args)?.into(),
             false => forward.runner.run(args)?,
         };
@@ -294,26 +432,39 @@ impl Callable for CompiledFunction {
     ) -> Result<ArgGradients> {
         let given: Vec<bool> =
             cotangents.iter().zip(self.floats()).map(|(c, float)| float && c.is_some()).collect();
-        let cotangents: Vec<Tensor> = cotangents
+        let given_cotangents: Vec<Tensor> = cotangents
             .iter()
             .zip(&given)
             .filter(|(_, given)| **given)
             .filter_map(|(c, _)| c.clone())
             .collect();
-        let tracked = args.iter().chain(&cotangents).any(|t| t.flags() & flags::TRACKED != 0);
+        let tracked = args.iter().chain(&given_cotangents).any(|t| t.flags() & flags::TRACKED != 0);
         let recorded = door::in_scope() || (door::grad_enabled() && tracked);
         let later = ask.later.filter(|_| !recorded && !self.options.exact);
-        let backward = self.backward(&self.wanted(ask.needs), &given, later.is_some())?;
-        let gradients = if recorded {
-            let inputs: Vec<Tensor> = args.iter().chain(&cotangents).cloned().collect();
-            let again = self.again(&backward)?;
-            match any_traced(&inputs) {
-                true => interpret::run(again.pure_graph(), &inputs)?.into(),
+        let wanted = self.wanted(ask.needs);
+        let (backward, gradients) = if recorded {
+            let (backward, again) = self.recorded(args, &wanted, &given)?;
+            let inputs: Vec<Tensor> = args.iter().cloned().chain(given_cotangents).collect();
+            let gradients = match any_traced(&inputs) {
+                true => again.interpreted(&inputs)?.into(),
                 false => door::call(&(again as Arc<dyn Callable>), &inputs, Origin::caller())?,
-            }
+            };
+            (backward, gradients)
         } else {
-            let inputs: Vec<Tensor> = args.iter().chain(residuals).chain(&cotangents).cloned().collect();
-            backward.runner.run(&inputs)?
+            let mut inputs: Vec<Tensor> = args.iter().chain(residuals).cloned().collect();
+            let backward = match self.backward(&wanted, &given, later.is_some()) {
+                // There is one for all cotangents.
+                Err(_) if self.twin.is_some() => {
+                    inputs.extend(self.all_cotangents(args, cotangents)?);
+                    self.backward(&wanted, &self.floats(), false)?
+                }
+                made => {
+                    inputs.extend(given_cotangents);
+                    made?
+                }
+            };
+            let gradients = backward.runner.run(&inputs)?;
+            (backward, gradients)
         };
         let mut results = gradients.into_iter();
         let mut factored = backward.factored.iter();

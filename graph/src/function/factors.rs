@@ -12,10 +12,15 @@ use runtime::{Host, ops};
 /// How many times larger than its factors a product has to be, so that the factors wait for others at a gain.
 const THIN: usize = 4;
 
-/// The graph with the factors (left [k, m], right [k, n], for leftᵀ right) in place of such results, and which these are.
-pub(super) fn factored(graph: Graph) -> Result<(Graph, Vec<bool>)> {
+/// The graph with the factors (left [k, m], right [k, n], for leftᵀ right) in place of such results, and which these are: those
+/// of `chosen`, or all that are thin.
+pub(super) fn factored(graph: Graph, chosen: Option<&[bool]>) -> Result<(Graph, Vec<bool>)> {
     let results = graph.results().to_vec();
-    let factors: Vec<Option<(ValueId, ValueId)>> = results.iter().map(|&r| factors_of(&graph, r)).collect();
+    let factors = results.iter().enumerate().map(|(i, &result)| {
+        let (left, right, thin) = factors_of(&graph, result)?;
+        chosen.map_or(thin, |chosen| chosen[i]).then_some((left, right))
+    });
+    let factors: Vec<Option<(ValueId, ValueId)>> = factors.collect();
     let is_factored = factors.iter().map(Option::is_some).collect();
     let mut builder = Builder::resume(graph);
     let mut given = Vec::new();
@@ -32,8 +37,8 @@ fn maker(graph: &Graph, value: ValueId) -> Option<&Node> {
     graph.main().nodes.iter().map(|&n| graph.node(n)).find(|n| n.outputs.contains(&value))
 }
 
-/// The operands of the product that a result is, if they are thin and nothing else reads it.
-fn factors_of(graph: &Graph, result: ValueId) -> Option<(ValueId, ValueId)> {
+/// The operands of the product that a result is, if nothing else reads it, and whether they are thin.
+fn factors_of(graph: &Graph, result: ValueId) -> Option<(ValueId, ValueId, bool)> {
     let node = maker(graph, result).filter(|n| n.is(&ops::MATMUL))?;
     let (left, right) = (node.value(0)?, node.value(1)?);
     let dims = |v: ValueId| graph.ty(v).tensor().and_then(|t| t.dims());
@@ -41,7 +46,7 @@ fn factors_of(graph: &Graph, result: ValueId) -> Option<(ValueId, ValueId)> {
     let (&[m, k], &[_, n]) = (l.as_slice(), r.as_slice()) else { return None };
     let thin = k > 0 && THIN * k * (m + n) <= m * n;
     let read_once = graph.use_counts()[result.0 as usize] == 1;
-    (thin && read_once).then_some((left, right))
+    read_once.then_some((left, right, thin))
 }
 
 /// The transpose of a matrix, which may be one already.
@@ -74,7 +79,7 @@ mod tests {
             let graph = s.finish(&[gradient, other], &[]);
             let args = inputs(&graph, &mut Draw(rows as u64));
             let whole = oracle(&graph, &args).unwrap();
-            let (given, factors) = factored(graph).unwrap();
+            let (given, factors) = factored(graph, None).unwrap();
             assert_eq!(factors, [left, false]);
             let found = oracle(&given, &args).unwrap();
             assert_eq!(found.len(), 2 + usize::from(left));
@@ -91,7 +96,7 @@ mod tests {
         let (x, dy) = (s.argument(&[16, 1]), s.argument(&[1, 32]));
         let gradient = s.matmul(x, dy);
         let doubled = s.times(gradient, 2.0);
-        let (given, factors) = factored(s.finish(&[gradient, doubled], &[])).unwrap();
+        let (given, factors) = factored(s.finish(&[gradient, doubled], &[]), None).unwrap();
         assert_eq!(factors, [false, false]);
         assert_eq!(given.results().len(), 2);
     }

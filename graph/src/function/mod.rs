@@ -18,7 +18,6 @@ pub use runner::Runner;
 pub use staged::{Argument, Concrete, Function, Retrace, function};
 pub use traced::{TraceOptions, TracedFunction, trace};
 
-use crate::interpret;
 use crate::trace::{Source, is_tracing};
 use runtime::callable::Callable;
 use runtime::door;
@@ -68,7 +67,7 @@ pub fn invoke(
         })
         .collect::<Result<_>>()?;
     let results = if is_tracing() {
-        interpret::run(compiled.pure_graph(), &inputs)?
+        compiled.interpreted(&inputs)?
     } else {
         door::call(&(compiled.clone() as Arc<dyn Callable>), &inputs, origin)?.into_vec()
     };
