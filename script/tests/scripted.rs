@@ -169,14 +169,14 @@ def forward(x: Tensor, n: int) -> Tensor:
     assert_eq!(turn.calls, 0);
     told(|host| scripted.call(host, vec![tensor(&[1.0]), Value::Int(2)]));
     assert_eq!(scripted.regions().unwrap()[0].kinds, 2);
-    // Where counts keep changing the turn is what is compiled; beyond a limit the host goes on. Both say why.
+    // Where counts keep changing the turn is what is compiled, beyond a limit for any extents.
     for n in 2..20 {
         told(|host| scripted.call(host, vec![tensor(&vec![0.5; n]), Value::Int(1)]));
     }
     let [whole, turn] = &scripted.regions().unwrap()[..] else { unreachable!() };
     assert!(whole.fallback.as_ref().unwrap().contains("3 kinds"), "{:?}", whole.fallback);
-    assert_eq!((turn.kinds, &turn.fallback), (12, &None));
-    assert!(turn.passed > 0);
+    assert_eq!((turn.kinds, turn.open.len(), turn.passed, &turn.fallback), (12, 1, 0, &None));
+    assert!(turn.opened > 0);
     let expected = told(|host| scripted.call(host, vec![tensor(&[0.5; 30]), Value::Int(1)]));
     assert!(expected.starts_with("tensor("), "{expected}");
 }
@@ -205,20 +205,20 @@ def forward(x: Tensor) -> Tensor:
         assert!(found.1.iter().zip(&expected.1).all(|(a, b)| near(a, b)), "{n}");
     };
     let report = || scripted.regions().unwrap().remove(0);
-    // Fifty lengths in turn: twelve are compiled, the host runs the others.
+    // Fifty lengths in turn: twelve are compiled, code with open extents runs the others.
     (0..50).for_each(call);
-    assert_eq!((report().kinds, report().passed, report().fallback), (12, 38, None));
+    assert_eq!((report().kinds, report().opened, report().passed, report().fallback), (12, 38, 0, None));
     // One of the twelve again and again: after a hundred calls a thirteenth is worth it, and takes the place of the oldest.
     (0..100).for_each(|_| call(11));
     call(40);
     call(40);
-    assert_eq!((report().kinds, report().passed), (12, 38));
-    // What was put out is unknown again, and not earned.
+    assert_eq!((report().kinds, report().opened), (12, 38));
+    // What was put out is unknown again, and not earned; without elements it is of no open kind.
     call(0);
-    assert_eq!(report().passed, 39);
+    assert_eq!((report().opened, report().passed), (38, 1));
     // Ever new lengths: nothing more is compiled.
     (100..150).for_each(call);
-    assert_eq!((report().kinds, report().passed), (12, 89));
+    assert_eq!((report().kinds, report().open.len(), report().opened, report().passed), (12, 1, 88, 1));
 }
 
 #[test]

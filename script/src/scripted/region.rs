@@ -1,10 +1,10 @@
 //! A compiled part of a program: it is staged for what its inputs are (element type, shape and device of tensors, host
 //! values by value), and compiled with a backward of its own, which is made when it is first needed.
 //!
-//! Shapes are static: every new kind of inputs is another compilation, up to a limit. Beyond it a new kind takes the place of
-//! the one that was not used for longest, once the compiled ones have earned it; until then the host runs calls of other
-//! kinds, with the regions inside this one (docs/decisions/0016). Where the part cannot be staged the host runs it always,
-//! and the region says why.
+//! Shapes are static first: every new kind of inputs is another compilation, up to a limit. Beyond it a new kind takes the
+//! place of the one that was not used for longest, once the compiled ones have earned it. Until then extents that differed are
+//! open: one compilation stands for all of them. Where there can be none the host runs the call, with the regions inside this
+//! one (docs/decisions/0016). Where the part cannot be staged the host runs it always, and the region says why.
 
 use super::perform::{Args, World};
 use super::stage::Stage;
@@ -12,13 +12,14 @@ use crate::value::Value;
 use graph::earned::Earned;
 use graph::function::{CompiledFunction, invoke};
 use graph::ir::{BlockId, Graph, NodeId, NodeKind, ValueId};
+use graph::open::{Call, Size, ToRecord, to_record};
 use graph::trace::{Mode, Source, Spec, record};
 use graph::{Options, Type};
 use runtime::device::DeviceId;
 use runtime::door;
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::TensorType;
-use runtime::{Host, Tensor, origin};
+use runtime::{Host, Scalar, Tensor, origin};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +52,10 @@ struct State {
 #[derive(Clone, PartialEq, Debug)]
 enum Key {
     Tensor(TensorType, DeviceId),
+    /// A tensor whose extents the compiled function takes.
+    Open(DeviceId),
+    /// An integer that follows from the extent of a tensor; tensors are counted alone.
+    Size(Size),
     Host(Host),
 }
 
@@ -68,7 +73,7 @@ struct Kind {
 }
 
 /// One output of a region.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Output {
     /// This result of the compiled function.
     Tensor(usize),
@@ -89,10 +94,14 @@ pub struct RegionReport {
     pub kinds: usize,
     /// Why the host runs it one operation at a time, where it always does.
     pub fallback: Option<String>,
-    /// Calls that the host ran because their kind was one too many and had not been earned.
+    /// Calls whose kind was one too many and had not been earned, and which code with open extents answered.
+    pub opened: u64,
+    /// Such calls that the host ran.
     pub passed: u64,
     /// What was compiled, most recently used first.
     pub compiled: Vec<Arc<CompiledFunction>>,
+    /// What was compiled for open extents, the last first.
+    pub open: Vec<Arc<CompiledFunction>>,
 }
 
 impl Region {
@@ -120,8 +129,10 @@ impl Region {
             calls: state.calls,
             kinds: state.kinds.kinds().len(),
             fallback: state.fallback.clone(),
+            opened: state.kinds.opened(),
             passed: state.kinds.passed(),
             compiled: state.kinds.kinds().iter().map(|k| k.compiled.clone()).collect(),
+            open: state.kinds.open().iter().map(|k| k.compiled.clone()).collect(),
         }
     }
 
@@ -137,33 +148,14 @@ impl Region {
         if door::in_scope() || (self.loops && world.host.step_limit.is_some()) {
             return Ok(None);
         }
-        let kind = {
-            let mut state = self.state();
-            state.calls += 1;
-            if state.fallback.is_some() {
-                return Ok(None);
-            }
-            match state.kinds.find(|kind| kind.fits(args)) {
-                None if !state.kinds.pays() => {
-                    state.kinds.pass();
-                    return Ok(None);
-                }
-                found => found,
-            }
-        };
-        let kind = match kind {
-            Some(kind) => kind,
-            None => match self.compile(args, options, world) {
-                Ok(kind) => kind,
-                Err(why) => {
-                    self.state().fallback = Some(why.to_string());
-                    return Ok(None);
-                }
-            },
-        };
+        let Some(kind) = self.kind(args, options, world) else { return Ok(None) };
         let tensors: SmallVec<[Tensor; 8]> =
             kind.tensors.iter().map(|&i| args.get(i).tensor().cloned()).collect::<Result<_>>()?;
-        let results = invoke(&kind.compiled, &kind.sources, &kind.written, &tensors, origin)?;
+        let results = match invoke(&kind.compiled, &kind.sources, &kind.written, &tensors, origin) {
+            // It was not made for these extents after all, or fails in a way that the host can tell better.
+            Err(_) if kind.is_open() => return Ok(None),
+            results => results?,
+        };
         let outputs = kind.outputs.iter().map(|output| match output {
             Output::Tensor(i) => Ok(Value::Tensor(results[*i].clone())),
             Output::Number(i) => results[*i].item().map(Value::from),
@@ -172,7 +164,41 @@ impl Region {
         outputs.collect::<Result<_>>().map(Some)
     }
 
-    /// Stages it for these inputs.
+    /// What is compiled for these inputs, now or before; `None` where the host has to run them.
+    fn kind(&self, args: Args, options: &Options, world: &mut World) -> Option<Arc<Kind>> {
+        let pays = {
+            let mut state = self.state();
+            state.calls += 1;
+            if state.fallback.is_some() {
+                return None;
+            }
+            if let Some(kind) = state.kinds.find(|kind| kind.fits(args)) {
+                return Some(kind);
+            }
+            let pays = state.kinds.pays();
+            if !pays {
+                if let Some(kind) = state.kinds.find_open(|kind| kind.fits(args)) {
+                    return Some(kind);
+                }
+                if !state.kinds.pass() {
+                    return None;
+                }
+            }
+            pays
+        };
+        match pays {
+            true => match self.compile(args, options, world) {
+                Ok(kind) => Some(kind),
+                Err(why) => {
+                    self.state().fallback = Some(why.to_string());
+                    None
+                }
+            },
+            false => self.open(args, options, world),
+        }
+    }
+
+    /// Compiles it for these inputs.
     fn compile(&self, args: Args, options: &Options, world: &mut World) -> Result<Arc<Kind>> {
         {
             // Whoever is left to the host from now on has its turns compiled.
@@ -183,24 +209,90 @@ impl Region {
                 return Err(Error::value(why));
             }
         }
-        let (mut keys, mut specs, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
-        for i in 0..self.inputs.len() {
-            keys.push(match args.get(i) {
-                Value::Tensor(t) => {
-                    specs.push(Spec { example: None, ..Spec::of(t) });
-                    tensors.push(i);
-                    Key::Tensor(t.tensor_type(), t.device())
-                }
-                other => Key::Host(host_of(other)?),
+        let keys = self.keys(args)?;
+        let staged = self.stage(args, &call_of(&keys), world)?;
+        let compiled = CompiledFunction::new(staged.graph.clone(), options.clone(), device_of(&keys))?;
+        let kind = Arc::new(staged.kind(keys, compiled));
+        self.state().kinds.keep(kind.clone());
+        Ok(kind)
+    }
+
+    /// Compiles it for all extents of the dimensions that differ among the compiled kinds and these inputs, which are alike in
+    /// all else; `None` where nothing differs or what is computed depends on the extents in other ways than by products.
+    fn open(&self, args: Args, options: &Options, world: &mut World) -> Option<Arc<Kind>> {
+        let mut keys = self.keys(args).ok()?;
+        let mut calls: Vec<Call> = {
+            let state = self.state();
+            let alike = state.kinds.kinds().iter().filter(|kind| {
+                kind.keys.iter().zip(&keys).all(|(a, b)| match (a, b) {
+                    (Key::Tensor(_, device), Key::Tensor(_, other)) => device == other,
+                    (Key::Host(Host::Scalar(Scalar::Int(_))), Key::Host(Host::Scalar(Scalar::Int(_)))) => {
+                        true
+                    }
+                    (a, b) => a == b,
+                })
             });
+            alike.map(|kind| call_of(&kind.keys)).collect()
+        };
+        calls.push(call_of(&keys));
+        let ToRecord { calls: [first, second], sizes } = to_record(&calls)?;
+        let first = self.stage(args, &first, world).ok()?;
+        let second = self.stage(args, &second, world).ok()?;
+        let arguments = |staged: &Staged| staged.sources.iter().all(|s| matches!(s, Source::Argument(_)));
+        if first.outputs != second.outputs || first.decided || !arguments(&first) || !arguments(&second) {
+            return None;
         }
+        let graphs = [first.graph.clone(), second.graph];
+        let compiled = CompiledFunction::open(graphs, options.clone(), device_of(&keys)).ok()?;
+        let mut sizes = sizes.into_iter();
+        for key in &mut keys {
+            match key {
+                Key::Tensor(_, device) => *key = Key::Open(*device),
+                Key::Host(Host::Scalar(Scalar::Int(_))) => {
+                    if let Some(size) = sizes.next().flatten() {
+                        *key = Key::Size(size);
+                    }
+                }
+                Key::Open(_) | Key::Size(_) | Key::Host(_) => {}
+            }
+        }
+        let kind = Arc::new(first.kind(keys, compiled));
+        let fits = kind.fits(args);
+        if fits {
+            self.state().kinds.keep_open(kind.clone());
+        }
+        fits.then_some(kind)
+    }
+
+    /// What these inputs are of.
+    fn keys(&self, args: Args) -> Result<Vec<Key>> {
+        let key = |i| match args.get(i) {
+            Value::Tensor(t) => Ok(Key::Tensor(t.tensor_type(), t.device())),
+            other => host_of(other).map(Key::Host),
+        };
+        (0..self.inputs.len()).map(key).collect()
+    }
+
+    /// Records it for these inputs, with tensors of other types and other integers in the place of theirs.
+    fn stage(&self, args: Args, call: &Call, world: &mut World) -> Result<Staged> {
+        let tensors: Vec<usize> =
+            (0..self.inputs.len()).filter(|&i| matches!(args.get(i), Value::Tensor(_))).collect();
+        let spec = |(&i, ty): (&usize, &TensorType)| {
+            let t = args.get(i).tensor()?;
+            Ok(Spec { example: None, ty: ty.clone(), ..Spec::of(t) })
+        };
+        let specs: Vec<Spec> = tensors.iter().zip(&call.types).map(spec).collect::<Result<_>>()?;
         let outputs = RefCell::new(Vec::new());
-        let counted = Cell::new(false);
+        let (counted, decided) = (Cell::new(false), Cell::new(false));
         let _kept = origin::keep();
         let recording = record(&self.name, Mode::Staged, &specs, |traced| {
             let mut registers = vec![Value::None; self.graph.value_count()];
+            let mut numbers = call.numbers.iter();
             for (i, &input) in self.inputs.iter().enumerate() {
-                registers[input.0 as usize] = args.get(i).clone();
+                registers[input.0 as usize] = match args.get(i) {
+                    Value::Int(n) => Value::Int(numbers.next().copied().unwrap_or(*n)),
+                    other => other.clone(),
+                };
             }
             for (&i, tensor) in tensors.iter().zip(traced) {
                 registers[self.inputs[i].0 as usize] = Value::Tensor(tensor.clone());
@@ -208,6 +300,7 @@ impl Region {
             let stage = Stage::new(&self.graph, registers, world);
             stage.block(self.block)?;
             counted.set(stage.counted());
+            decided.set(stage.decided());
             let mut results = Vec::new();
             for &value in &self.graph.block(self.block).results {
                 let output = match stage.get(value) {
@@ -224,22 +317,17 @@ impl Region {
             }
             Ok(results)
         })?;
-        let device = specs.first().map_or(DeviceId::Cpu, |s| s.device);
         if !recording.graph.write_backs.is_empty() {
             return Err(Error::internal("a region writes state"));
         }
-        let compiled = CompiledFunction::new(recording.graph.clone(), options.clone(), device)?;
-        let kind = Arc::new(Kind {
-            keys,
-            compiled,
-            written: vec![false; recording.sources.len()],
+        Ok(Staged {
+            graph: recording.graph,
             sources: recording.sources,
             tensors,
             outputs: outputs.into_inner(),
             counted: counted.get(),
-        });
-        self.state().kinds.keep(kind.clone());
-        Ok(kind)
+            decided: decided.get(),
+        })
     }
 
     /// Types of its inputs and outputs, for readers.
@@ -256,14 +344,75 @@ fn ty_of(graph: &Graph, value: ValueId) -> &Type {
     graph.ty(value)
 }
 
+/// The types of the tensors and the integers.
+fn call_of(keys: &[Key]) -> Call {
+    let mut call = Call { types: Vec::new(), numbers: Vec::new() };
+    for key in keys {
+        match key {
+            Key::Tensor(ty, _) => call.types.push(ty.clone()),
+            Key::Host(Host::Scalar(Scalar::Int(n))) => call.numbers.push(*n),
+            Key::Open(_) | Key::Size(_) | Key::Host(_) => {}
+        }
+    }
+    call
+}
+
+/// Where the first tensor is.
+fn device_of(keys: &[Key]) -> DeviceId {
+    let devices = keys.iter().filter_map(|key| match key {
+        Key::Tensor(_, device) | Key::Open(device) => Some(*device),
+        Key::Size(_) | Key::Host(_) => None,
+    });
+    devices.into_iter().next().unwrap_or(DeviceId::Cpu)
+}
+
+/// A recorded region.
+struct Staged {
+    graph: Graph,
+    sources: Vec<Source>,
+    tensors: Vec<usize>,
+    outputs: Vec<Output>,
+    counted: bool,
+    decided: bool,
+}
+
+impl Staged {
+    fn kind(self, keys: Vec<Key>, compiled: Arc<CompiledFunction>) -> Kind {
+        let Staged { sources, tensors, outputs, counted, .. } = self;
+        Kind { keys, compiled, written: vec![false; sources.len()], sources, tensors, outputs, counted }
+    }
+}
+
 impl Kind {
     #[inline]
     fn fits(&self, args: Args) -> bool {
-        self.keys.iter().enumerate().all(|(i, key)| match (key, args.get(i)) {
+        let fits = self.keys.iter().enumerate().all(|(i, key)| match (key, args.get(i)) {
             (Key::Tensor(ty, device), Value::Tensor(t)) => *ty == *t && *device == t.device(),
-            (Key::Tensor(..), _) | (Key::Host(_), Value::Tensor(_)) => false,
+            (Key::Open(device), Value::Tensor(t)) => *device == t.device(),
+            (Key::Size(Size { tensor, dim, factor }), Value::Int(n)) => {
+                let tensor = args.get(self.tensors[*tensor]).tensor().ok();
+                let extent = tensor.and_then(|t| t.shape().get(*dim));
+                extent.is_some_and(|&extent| extent as i64 * factor == *n)
+            }
+            (Key::Tensor(..) | Key::Open(_) | Key::Size(_), _) | (Key::Host(_), Value::Tensor(_)) => false,
             (Key::Host(host), value) => host_of(value).is_ok_and(|h| h == *host),
-        })
+        });
+        fits && (!self.is_open() || self.is_open_for(args))
+    }
+
+    /// Whether it is for any extents that its function takes.
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.keys.iter().any(|key| matches!(key, Key::Open(_)))
+    }
+
+    fn is_open_for(&self, args: Args) -> bool {
+        let tensor = |source: &Source| match source {
+            Source::Argument(i) => args.get(self.tensors[*i]).tensor().ok(),
+            Source::Tensor(_) | Source::Variable(_) => None,
+        };
+        let tensors: Option<SmallVec<[&Tensor; 8]>> = self.sources.iter().map(tensor).collect();
+        tensors.is_some_and(|tensors| self.compiled.is_open_for(&tensors))
     }
 }
 

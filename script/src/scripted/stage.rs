@@ -27,13 +27,21 @@ pub(super) struct Stage<'a, 'w, 'h> {
     graph: &'a Graph,
     /// Operations that turns of counted loops may still add.
     room: Cell<usize>,
+    /// Whether the host computed what could be otherwise for other integers in other ways than by arithmetic.
+    decided: Cell<bool>,
     registers: RefCell<Vec<Value>>,
     world: RefCell<&'w mut World<'h>>,
 }
 
 impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
     pub(super) fn new(graph: &'a Graph, registers: Vec<Value>, world: &'w mut World<'h>) -> Self {
-        Stage { graph, room: Cell::new(ROOM), registers: RefCell::new(registers), world: RefCell::new(world) }
+        Stage {
+            graph,
+            room: Cell::new(ROOM),
+            decided: Cell::new(false),
+            registers: RefCell::new(registers),
+            world: RefCell::new(world),
+        }
     }
 
     /// The value of a result.
@@ -48,6 +56,11 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
     /// Whether turns of loops were staged one by one.
     pub(super) fn counted(&self) -> bool {
         self.room.get() < ROOM
+    }
+
+    /// Whether the host computed what could be otherwise for other integers in other ways than by arithmetic.
+    pub(super) fn decided(&self) -> bool {
+        self.decided.get()
     }
 
     /// The nodes of a block, in order.
@@ -107,6 +120,7 @@ impl<'a, 'w, 'h> Stage<'a, 'w, 'h> {
         let value = match staged || looks {
             true => on_tensors(action, &operands)?,
             false => {
+                self.decided.set(self.decided.get() || decides(action));
                 let places: SmallVec<[u32; 8]> = (0..operands.len() as u32).collect();
                 perform(action, Args { registers: &operands, places: &places }, &mut self.world.borrow_mut())?
             }
@@ -245,6 +259,24 @@ fn is_number(ty: &Type) -> bool {
         Type::Object(name) => &**name == "number",
         _ => false,
     }
+}
+
+/// Whether what an action of the host gives for integers could be otherwise than a sum or product of them, or is an extent.
+fn decides(action: &Action) -> bool {
+    let plain = matches!(
+        action,
+        Action::Torch { .. }
+            | Action::Index(_)
+            | Action::Widen(_)
+            | Action::Convert(Conversion::IntToFloat | Conversion::BoolToInt)
+            | Action::Arithmetic(_, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul)
+            | Action::Negate
+            | Action::List
+            | Action::Tuple
+            | Action::Item
+            | Action::Unpack
+    );
+    !plain
 }
 
 /// Functions that make a number or a truth of a number or a tensor of one element.
