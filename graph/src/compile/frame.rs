@@ -303,7 +303,10 @@ impl Frame {
             (std::mem::take(&mut state.made), state.variables.clone())
         };
         let inputs = part.inputs(&self.args, &made, &start);
-        let results = inputs.and_then(|inputs| part.code.run(&inputs, work.origin));
+        let results = inputs.and_then(|inputs| {
+            let ready = part.code.ready(&inputs)?;
+            part.code.run(ready, &inputs, work.origin)
+        });
         self.state().made = made;
         Ok((part, results?))
     }

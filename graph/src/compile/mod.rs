@@ -352,6 +352,11 @@ where
         self.codes.all().len()
     }
 
+    /// What was compiled of each recorded part with open extents.
+    pub fn open_parts(&self) -> Vec<Vec<Arc<CompiledFunction>>> {
+        self.codes.all().iter().map(|code| code.open()).collect()
+    }
+
     /// What was compiled of each recorded part, for each kind of inputs.
     pub fn parts(&self) -> Vec<Vec<Arc<CompiledFunction>>> {
         self.codes.all().iter().map(|code| code.all()).collect()

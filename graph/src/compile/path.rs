@@ -4,6 +4,7 @@ use crate::defer::{Key, ViewStep};
 use crate::earned::Earned;
 use crate::function::{CompiledFunction, invoke};
 use crate::ir::Graph;
+use crate::open::{Call, to_record};
 use crate::options::Options;
 use crate::specialize::specialize;
 use crate::trace::Source;
@@ -107,19 +108,34 @@ pub(super) struct Code {
     compiled: Mutex<Earned<Variant>>,
 }
 
-/// A part's code for inputs of these types.
+/// A part's code for inputs of these types, or with open extents.
 struct Variant {
-    types: Vec<TensorType>,
+    types: Option<Vec<TensorType>>,
     compiled: Arc<CompiledFunction>,
+}
+
+/// A variant that was found.
+pub(super) struct Ready {
+    compiled: Arc<CompiledFunction>,
+    open: bool,
+}
+
+impl Ready {
+    fn of(variant: &Variant) -> Ready {
+        Ready { compiled: variant.compiled.clone(), open: variant.types.is_none() }
+    }
+}
+
+fn types_of(inputs: &[Tensor]) -> Vec<TensorType> {
+    inputs.iter().map(Tensor::tensor_type).collect()
 }
 
 impl Variant {
     fn fits(&self, inputs: &[Tensor]) -> bool {
-        self.types.iter().zip(inputs).all(|(ty, t)| {
-            ty.dtype == t.dtype()
-                && ty.rank() == t.rank()
-                && ty.shape.iter().zip(t.shape()).all(|(d, &n)| d.is(n))
-        })
+        match &self.types {
+            Some(types) => types.iter().zip(inputs).all(|(ty, t)| *ty == *t),
+            None => self.compiled.is_open_for(inputs),
+        }
     }
 }
 
@@ -139,34 +155,73 @@ impl Code {
         self.variants().kinds().iter().map(|variant| variant.compiled.clone()).collect()
     }
 
-    /// Whether inputs of these types are for the host: there are as many variants as there may be, and these are of another
-    /// that has not been earned.
-    fn passes(&self, inputs: &[Tensor]) -> bool {
+    /// What was compiled of it for open extents, the last first.
+    pub(super) fn open(&self) -> Vec<Arc<CompiledFunction>> {
+        self.variants().open().iter().map(|variant| variant.compiled.clone()).collect()
+    }
+
+    /// The code for inputs of these types, made now if there may be more of it; `None` where they are for the host: there are as
+    /// many variants as there may be, another one has not been earned, and none has open extents that are these.
+    pub(super) fn ready(&self, inputs: &[Tensor]) -> Result<Option<Ready>> {
         let mut variants = self.variants();
-        let passes = !variants.pays() && !variants.kinds().iter().any(|variant| variant.fits(inputs));
-        if passes {
-            variants.pass();
+        if let Some(variant) = variants.find(|variant| variant.fits(inputs)) {
+            return Ok(Some(Ready::of(&variant)));
         }
-        passes
+        if variants.pays() {
+            drop(variants);
+            return self.keep(inputs).map(Some);
+        }
+        if let Some(variant) = variants.find_open(|variant| variant.fits(inputs)) {
+            return Ok(Some(Ready::of(&variant)));
+        }
+        if !variants.pass() {
+            return Ok(None);
+        }
+        let known = variants.kinds().iter().filter_map(|variant| variant.types.clone());
+        let call = |types| Call { types, numbers: Vec::new() };
+        let calls: Vec<Call> = known.chain([types_of(inputs)]).map(call).collect();
+        drop(variants);
+        if let Some(compiled) = self.open_for(&calls).filter(|compiled| compiled.is_open_for(inputs)) {
+            self.variants().keep_open(Arc::new(Variant { types: None, compiled }));
+        }
+        Ok(self.variants().find_open(|variant| variant.fits(inputs)).map(|variant| Ready::of(&variant)))
     }
 
-    /// The function for inputs of these types.
-    fn compiled(&self, inputs: &[Tensor]) -> Result<Arc<CompiledFunction>> {
-        if let Some(variant) = self.variants().find(|variant| variant.fits(inputs)) {
-            return Ok(variant.compiled.clone());
-        }
-        let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
-        let graph = specialize(&self.graph, &types)?;
-        let compiled = CompiledFunction::new(graph, self.options.clone(), self.device)?;
-        self.variants().keep(Arc::new(Variant { types, compiled: compiled.clone() }));
-        Ok(compiled)
+    /// Code for what differs between these calls; `None` where there can be none.
+    fn open_for(&self, calls: &[Call]) -> Option<Arc<CompiledFunction>> {
+        let [first, second] = to_record(calls)?.calls;
+        let graphs =
+            [specialize(&self.graph, &first.types).ok()?, specialize(&self.graph, &second.types).ok()?];
+        CompiledFunction::open(graphs, self.options.clone(), self.device).ok()
     }
 
-    /// Runs it: carries out write-backs, returns the other results, each with memory of its own.
-    pub(super) fn run(&self, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
-        let compiled = self.compiled(inputs)?;
+    /// Another variant, for inputs of these types.
+    fn keep(&self, inputs: &[Tensor]) -> Result<Ready> {
+        let types = types_of(inputs);
+        let variant = Arc::new(Variant { compiled: self.exact(&types)?, types: Some(types) });
+        self.variants().keep(variant.clone());
+        Ok(Ready::of(&variant))
+    }
+
+    fn exact(&self, types: &[TensorType]) -> Result<Arc<CompiledFunction>> {
+        CompiledFunction::new(specialize(&self.graph, types)?, self.options.clone(), self.device)
+    }
+
+    /// Runs it on the code that is ready, or on more: carries out write-backs, returns the other results, each with memory of
+    /// its own.
+    pub(super) fn run(&self, ready: Option<Ready>, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
+        let ready = match ready {
+            Some(ready) => ready,
+            None => self.keep(inputs)?,
+        };
         let sources: SmallVec<[Source; 16]> = (0..inputs.len()).map(Source::Argument).collect();
-        let mut results = invoke(&compiled, &sources, &self.written, inputs, origin)?;
+        let mut results = match invoke(&ready.compiled, &sources, &self.written, inputs, origin) {
+            // It was not made for these extents after all, or fails in a way that other code can tell better.
+            Err(_) if ready.open => {
+                invoke(&self.exact(&types_of(inputs))?, &sources, &self.written, inputs, origin)?
+            }
+            results => results?,
+        };
         let memory = |t: &Tensor| t.storage().map(|s| s.address());
         for i in 0..results.len() {
             let own = memory(&results[i])?;
@@ -259,11 +314,12 @@ pub(super) fn walk(paths: &[Arc<Path>], args: &[Tensor], origin: Origin) -> Resu
         match path.steps.get(at) {
             Some(Step::Run(part)) => {
                 let inputs = part.inputs(args, &made, &[])?;
+                let ready = part.code.ready(&inputs)?;
                 // A call whose first part is left to the host is the host's as a whole.
-                if at == 0 && part.code.passes(&inputs) {
+                if at == 0 && ready.is_none() {
                     return Ok(Walk::Passed);
                 }
-                made.push(part.code.run(&inputs, origin)?);
+                made.push(part.code.run(ready, &inputs, origin)?);
                 ran.push(part.clone());
             }
             Some(Step::Look { place, truth, .. }) => {

@@ -194,7 +194,12 @@ impl Region {
                     None
                 }
             },
-            false => self.open(args, options, world),
+            false => {
+                if let Some(form) = self.open(args, options, world) {
+                    self.state().kinds.keep_open(Arc::new(form));
+                }
+                self.state().kinds.find_open(|form| form.fits(args))
+            }
         }
     }
 
@@ -219,7 +224,7 @@ impl Region {
 
     /// Compiles it for all extents of the dimensions that differ among the compiled kinds and these inputs, which are alike in
     /// all else; `None` where nothing differs or what is computed depends on the extents in other ways than by products.
-    fn open(&self, args: Args, options: &Options, world: &mut World) -> Option<Arc<Kind>> {
+    fn open(&self, args: Args, options: &Options, world: &mut World) -> Option<Kind> {
         let mut keys = self.keys(args).ok()?;
         let mut calls: Vec<Call> = {
             let state = self.state();
@@ -256,12 +261,7 @@ impl Region {
                 Key::Open(_) | Key::Size(_) | Key::Host(_) => {}
             }
         }
-        let kind = Arc::new(first.kind(keys, compiled));
-        let fits = kind.fits(args);
-        if fits {
-            self.state().kinds.keep_open(kind.clone());
-        }
-        fits.then_some(kind)
+        Some(first.kind(keys, compiled)).filter(|form| form.fits(args))
     }
 
     /// What these inputs are of.
