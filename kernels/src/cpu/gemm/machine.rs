@@ -194,7 +194,7 @@ machine! { Avx2, tile_avx2, ["avx2,fma"], avx2, 6, [1 2 3 4 5 6];
 }
 #[cfg(target_arch = "x86_64")]
 machine! { Avx512, tile_avx512, ["avx2,fma,avx512f"], avx2, 14, [1 2 3 4 5 6 7 8 9 10 11 12 13 14];
-    f32, __m512, 448, dots::F32;
+    f32, __m512, 448, dots::F32_WIDE;
     f64, __m512d, 224, None;
     i32, Plain<i32, 16>, 448, None;
     i64, Plain<i64, 8>, 224, None;

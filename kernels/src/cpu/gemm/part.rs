@@ -223,9 +223,11 @@ fn packs_a<E: Element>(steps: Steps, panels: usize) -> bool {
     !E::IS_SUM || panels >= if steps.col == 1 { 8 } else { 2 }
 }
 
-/// Whether b is copied before use. A panel that is read only a few times is read in place if it can be.
+/// Whether b is copied before use. A panel that is read only a few times is read in place if it can be; tall tiles wait less
+/// for what they read.
 fn packs_b<E: Element>(steps: Steps, rows: usize, height: usize) -> bool {
-    !E::IS_SUM || steps.col != 1 || rows > 2 * height
+    let few = if height > 8 { 3 } else { 2 };
+    !E::IS_SUM || steps.col != 1 || rows > few * height
 }
 
 /// Rounds the sums of a tile (or takes what is in c), adds the old value and the bias before or after, and activates.
