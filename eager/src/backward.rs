@@ -2,7 +2,7 @@
 
 use crate::engine::{ResidualSource, history};
 use crate::node::{Edge, Leaf, Links, Node, Rule, needs_of, slot_for, slot_of};
-use crate::saved::{Kept, Values, freed_error, values};
+use crate::saved::{SavedTensor, Values, freed_error, values};
 use runtime::callable::Ask;
 use runtime::door;
 use runtime::error::{Error, Result};
@@ -189,7 +189,7 @@ struct Walk {
     /// Whether nothing records the walk.
     alone: bool,
     /// Numbers of the nodes and leaves on the way to the targets; `None` where every leaf is one.
-    wanted: Option<HashSet<u64>>,
+    wanted: Option<NumberMap<()>>,
     leaves: RefCell<NumberMap<Shared<Leaf>>>,
 }
 
@@ -218,12 +218,13 @@ impl Walk {
     /// Visits only what lies between the roots and the targets. Numbers ascend along edges, so one pass in ascending
     /// order over what can be reached decides.
     fn towards(mut self, roots: &[(Edge, Tensor)], targets: &[Edge]) -> Walk {
-        let mut wanted: HashSet<u64> = targets.iter().filter_map(Edge::number).collect();
-        let mut reached: HashMap<u64, Shared<Node>> = HashMap::new();
+        let mut wanted: NumberMap<()> = targets.iter().filter_map(Edge::number).map(|n| (n, ())).collect();
+        let mut reached: NumberMap<()> = NumberMap::default();
+        let mut found: Vec<Shared<Node>> = Vec::new();
         let mut stack: Vec<Shared<Node>> = Vec::new();
         let mut push = |stack: &mut Vec<Shared<Node>>, edge: &Edge| {
             if let Edge::Node(node, _) = edge
-                && reached.insert(node.number, node.clone()).is_none()
+                && reached.insert(node.number, ()).is_none()
             {
                 stack.push(node.clone());
             }
@@ -231,12 +232,12 @@ impl Walk {
         roots.iter().for_each(|(edge, _)| push(&mut stack, edge));
         while let Some(node) = stack.pop() {
             node.edges.iter().for_each(|edge| push(&mut stack, edge));
+            found.push(node);
         }
-        let mut numbers: Vec<u64> = reached.keys().copied().collect();
-        numbers.sort_unstable();
-        for number in numbers {
-            if reached[&number].edges.iter().filter_map(Edge::number).any(|n| wanted.contains(&n)) {
-                wanted.insert(number);
+        found.sort_unstable_by_key(|node| node.number);
+        for node in found {
+            if node.edges.iter().filter_map(Edge::number).any(|n| wanted.contains_key(&n)) {
+                wanted.insert(node.number, ());
             }
         }
         self.wanted = Some(wanted);
@@ -247,7 +248,7 @@ impl Walk {
         match (&self.wanted, edge.number()) {
             (_, None) => false,
             (None, Some(_)) => true,
-            (Some(wanted), Some(number)) => wanted.contains(&number),
+            (Some(wanted), Some(number)) => wanted.contains_key(&number),
         }
     }
 
@@ -351,9 +352,10 @@ impl Recorded for Step<'_> {
                 let (callable, sources) = &**call;
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = needs_of(&node.edges);
-                let (args, residuals) = self.call_operands(sources, &|arg| callable.reads(arg, kept))?;
+                let operands = self.call_operands(sources, &|arg| callable.reads(arg, kept))?;
+                let (args, residuals) = operands.split_at(node.edges.len());
                 let ask = Ask { needs: kept, later };
-                callable.clone().vjp(&args, &residuals, cotangents, ask).map(|g| g.into_iter().collect())
+                callable.clone().vjp(args, residuals, cotangents, ask).map(|g| g.into_iter().collect())
             }
             Rule::Part(region) => region.part_gradient(&whole(cotangents)?).map(|g| smallvec![Some(g)]),
             Rule::Splice(region) => region.splice_gradients(&whole(cotangents)?, needs),
@@ -486,60 +488,48 @@ impl Step<'_> {
         rule(&VjpContext { op, args: &args, outputs: &outputs, cotangents, needs, later })
     }
 
-    /// Arguments and residuals of a call.
+    /// Arguments of a call, then its residuals.
     fn call_operands(
         &self,
         sources: &[ResidualSource],
         reads: &dyn Fn(usize) -> bool,
-    ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+    ) -> Result<SmallVec<[Tensor; 12]>> {
         let node = &*self.node;
         let kept = node.kept();
         if kept.freed {
             return Err(freed_error(node.name(), node.origin));
         }
         let create_graph = self.walk.create_graph;
-        let open = |saved: &Kept, edge: &dyn Fn() -> Option<Edge>, read: &dyn Fn() -> bool| match saved {
-            Kept::Tensor(saved) => {
-                if let Some(versions) = saved.overwritten()
-                    && (create_graph || read())
-                {
-                    return Err(saved.overwritten_error(node.name(), versions, node.origin));
-                }
-                let (tensor, same) = saved.open();
-                if create_graph
-                    && let Some(edge) = edge()
-                    && !(same && tensor.slot().is_some())
-                {
-                    let tensor = tensor.alias();
-                    tensor.set_slot(slot_for(&edge));
-                    return Ok(tensor);
-                }
-                Ok(tensor)
+        let open = |saved: &SavedTensor, edge: &dyn Fn() -> Option<Edge>, read: &dyn Fn() -> bool| {
+            if let Some(versions) = saved.overwritten()
+                && (create_graph || read())
+            {
+                return Err(saved.overwritten_error(node.name(), versions, node.origin));
             }
-            _ => Err(Error::internal("a call keeps tensors only")),
+            let (tensor, same) = saved.open();
+            if create_graph
+                && let Some(edge) = edge()
+                && !(same && tensor.slot().is_some())
+            {
+                let tensor = tensor.alias();
+                tensor.set_slot(slot_for(&edge));
+                return Ok(tensor);
+            }
+            Ok(tensor)
         };
-        let args = kept
-            .args
-            .each()
-            .iter()
-            .enumerate()
-            .map(|(i, saved)| open(saved, &|| node.edges.get(i).cloned(), &|| reads(i)))
-            .collect::<Result<Vec<_>>>()?;
-        let residuals = kept
-            .outputs
-            .each()
-            .iter()
-            .zip(sources)
-            .map(|(saved, source)| {
-                let edge = || match *source {
-                    ResidualSource::Arg(i) => node.edges.get(i as usize).cloned(),
-                    ResidualSource::Output(i) => Some(Edge::Node(self.node.clone(), i)),
-                    ResidualSource::Inside => Some(hidden(node.origin)),
-                };
-                open(saved, &edge, &|| true)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok((args, residuals))
+        let mut operands = SmallVec::new();
+        for (i, saved) in kept.args.saved().iter().enumerate() {
+            operands.push(open(saved, &|| node.edges.get(i).cloned(), &|| reads(i))?);
+        }
+        for (saved, source) in kept.outputs.saved().iter().zip(sources) {
+            let edge = || match *source {
+                ResidualSource::Arg(i) => node.edges.get(i as usize).cloned(),
+                ResidualSource::Output(i) => Some(Edge::Node(self.node.clone(), i)),
+                ResidualSource::Inside => Some(hidden(node.origin)),
+            };
+            operands.push(open(saved, &edge, &|| true)?);
+        }
+        Ok(operands)
     }
 }
 

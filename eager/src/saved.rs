@@ -26,15 +26,20 @@ pub(crate) struct SavedTensor {
 
 impl SavedTensor {
     /// Keeps `tensor` as it is now.
-    pub(crate) fn new(tensor: &Tensor) -> Shared<SavedTensor> {
-        Shared::vacant().fill(SavedTensor {
+    fn new(tensor: &Tensor) -> Shared<SavedTensor> {
+        Shared::vacant().fill(SavedTensor::of(tensor))
+    }
+
+    #[inline(always)]
+    fn of(tensor: &Tensor) -> SavedTensor {
+        SavedTensor {
             object: tensor.downgrade(),
             payload: tensor.payload().clone(),
             layout: tensor.layout().clone(),
             dtype: tensor.dtype(),
             device: tensor.device(),
             version: tensor.version(),
-        })
+        }
     }
 
     /// The tensor, and whether it is the very object that was kept (else it is a new one without history).
@@ -130,19 +135,21 @@ pub(crate) enum KeptList {
     Like(u32),
     /// Any.
     Each(Shared<SmallVec<[Kept; 3]>>),
+    /// Nothing but tensors themselves, of a call.
+    Tensors(Shared<[SavedTensor]>),
 }
 
 impl KeptList {
     /// Keeps tensors themselves.
     pub(crate) fn tensors(tensors: &[Tensor]) -> KeptList {
-        KeptList::Each(Shared::new(tensors.iter().map(Kept::tensor).collect()))
+        KeptList::Tensors(Shared::list(tensors.iter().map(SavedTensor::of)))
     }
 
-    /// The entries, but for those `Like`.
-    pub(crate) fn each(&self) -> &[Kept] {
+    /// What `tensors` kept.
+    pub(crate) fn saved(&self) -> &[SavedTensor] {
         match self {
-            KeptList::Like(_) => &[],
-            KeptList::Each(list) => list,
+            KeptList::Like(_) | KeptList::Each(_) => &[],
+            KeptList::Tensors(list) => list,
         }
     }
 }
@@ -187,9 +194,17 @@ pub(crate) fn keep_outputs(outputs: &[Tensor], saves: Saves) -> KeptList {
     KeptList::Each(Shared::new(outputs.iter().enumerate().map(kept).collect()))
 }
 
-/// Drops the tensors of a list, leaving types. Says whether there were any.
+/// Drops the tensors of a list, leaving types, which a call does not ask for. Says whether there were any.
 pub(crate) fn free(list: &mut KeptList) -> bool {
-    let KeptList::Each(list) = list else { return false };
+    let list = match list {
+        KeptList::Like(_) => return false,
+        KeptList::Each(list) => list,
+        KeptList::Tensors(saved) => {
+            let any = !saved.is_empty();
+            *list = KeptList::Like(0);
+            return any;
+        }
+    };
     // A record alone has its list.
     let Some(list) = list.get_mut() else { return false };
     let mut any = false;
@@ -238,6 +253,7 @@ pub(crate) fn values(
             return Ok(());
         }
         KeptList::Each(list) => list,
+        KeptList::Tensors(_) => return Err(Error::internal("a rule reads what a call keeps")),
     };
     let mut flat = 0;
     let mut open = |saved: &SavedTensor, at: usize| {

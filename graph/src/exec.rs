@@ -260,8 +260,13 @@ impl Executable {
             (pile.height, pile.room) = (tensor.shape()[0], 0);
         }
         let outcome = self.steps(&self.plan.steps, frame, inputs);
-        let outputs = outcome
-            .and_then(|()| self.plan.results.iter().map(|place| self.tensor(place, frame, inputs)).collect());
+        let outputs = outcome.and_then(|()| {
+            let mut outputs = Outputs::with_capacity(self.plan.results.len());
+            for place in &self.plan.results {
+                outputs.push(self.tensor(place, frame, inputs)?);
+            }
+            Ok(outputs)
+        });
         for held in &mut frame.held {
             *held = None;
         }

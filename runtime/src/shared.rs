@@ -82,6 +82,32 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T> Shared<[T]> {
+    /// The first handle to a list of these values, in one block.
+    pub fn list(values: impl ExactSizeIterator<Item = T>) -> Shared<[T]> {
+        const { assert!(align_of::<T>() <= 8, "the values follow the counts") };
+        let count = values.len();
+        let block = blocks::take(size_of::<Counted<()>>() + count * size_of::<T>()).0;
+        if block.is_null() {
+            no_memory::<T>();
+        }
+        let place = std::ptr::slice_from_raw_parts_mut(block, count) as *mut Counted<[T]>;
+        let mut written = 0;
+        // SAFETY: the block is ours, aligned, and large enough for the counts and `count` values, which are all written
+        // before the handle is made.
+        unsafe {
+            let first = (&raw mut (*place).value).cast::<T>();
+            for value in values.take(count) {
+                first.add(written).write(value);
+                written += 1;
+            }
+            assert_eq!(written, count, "an iterator gives as many values as it says");
+            (&raw mut (*place).counts).write(AtomicU64::new(UNIQUE));
+            Shared(NonNull::new_unchecked(place), PhantomData)
+        }
+    }
+}
+
 /// A place for a value; one that is never filled is lost to the cache of blocks.
 pub struct Vacant<T>(NonNull<Counted<T>>);
 
@@ -327,6 +353,21 @@ mod tests {
         assert!(told.is_empty());
         b.finish(|v| told.push(*v + 1));
         assert_eq!(told, [2]);
+    }
+
+    #[test]
+    fn a_list_drops_each_value_once() {
+        let drops = AtomicUsize::new(0);
+        for count in [0, 1, 5, 100] {
+            drops.store(0, Relaxed);
+            let list = Shared::list((0..count).map(|i| (i, Counting(&drops))));
+            assert!(list.iter().map(|(i, _)| *i).eq(0..count));
+            let again = list.clone();
+            drop(list);
+            assert_eq!((again.len(), drops.load(Relaxed)), (count, 0));
+            drop(again);
+            assert_eq!(drops.load(Relaxed), count);
+        }
     }
 
     #[test]

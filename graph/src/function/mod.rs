@@ -54,24 +54,26 @@ pub fn invoke(
             .collect::<Result<_>>()?;
         return Ok(compiled.stateful()?.run(&inputs).map_err(|e| e.at(origin))?.into_vec());
     }
-    let inputs: Vec<Tensor> = sources
-        .iter()
-        .zip(written)
-        .map(|(source, &written)| match source {
-            Source::Variable(v) => v.read(),
+    let mut inputs: SmallVec<[Tensor; 16]> = SmallVec::new();
+    for (source, &written) in sources.iter().zip(written) {
+        inputs.push(match source {
+            Source::Variable(v) => v.read()?,
             // The gradient may read what a tensor was, which the write at the end takes from it.
             Source::Argument(_) | Source::Tensor(_) if written && !is_tracing() => {
-                source.current(args)?.copy()
+                source.current(args)?.copy()?
             }
-            Source::Argument(_) | Source::Tensor(_) => source.current(args),
-        })
-        .collect::<Result<_>>()?;
+            Source::Argument(_) | Source::Tensor(_) => source.current(args)?,
+        });
+    }
     let results = if is_tracing() {
         compiled.interpreted(&inputs)?
     } else {
         door::call(&(compiled.clone() as Arc<dyn Callable>), &inputs, origin)?.into_vec()
     };
     let graph = compiled.graph();
+    if graph.write_backs.is_empty() {
+        return Ok(results);
+    }
     for (&(input, result), &only_data) in graph.write_backs.iter().zip(compiled.only_data()) {
         let _mode = only_data.then(door::no_grad);
         sources[input].set(&sources[input].current(args)?, &results[result], origin)?;
