@@ -106,9 +106,19 @@ fn same_extents(a: &[usize], b: &[usize]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
 
+/// A call on the direct path.
+struct Direct<'a> {
+    map: &'static MapKernel,
+    /// The operand whose extents are those of the result.
+    shape: &'a Tensor,
+    operands: [&'a Tensor; 2],
+    /// Bit i: buffer i (0 is the output) has one element for many points.
+    broadcast: u32,
+}
+
 /// The direct path; `None` where its conditions do not hold.
-#[inline]
-fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
+#[inline(always)]
+fn direct<'a>(op: &'static OpDef, args: &[Arg<'a>]) -> Option<Direct<'a>> {
     let (first, second) = match args {
         [Arg::Tensor(first)] => (*first, None),
         [Arg::Tensor(first), second] => (*first, Some(second)),
@@ -154,36 +164,61 @@ fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
         Some(found) => found,
         None => op.cache.0[slot].get_or_init(|| map_kernel(op, args)),
     };
-    Some(launch_direct(found.as_ref()?, shape, operands, broadcast, args))
+    Some(Direct { map: found.as_ref()?, shape, operands, broadcast })
 }
 
-/// Bit i of `broadcast`: buffer i (0 is the output) has one element for many points.
-#[inline(always)]
-fn launch_direct(
-    map: &MapKernel,
-    shape: &Tensor,
-    operands: [&Tensor; 2],
-    broadcast: u32,
-    args: &[Arg],
-) -> Result<Tensor> {
-    let points = shape.numel();
-    let storage = {
-        let _allocate = profile::timed(Bucket::Allocate);
-        Storage::new(shape.storage()?.device(), points * map.out.size())?
+#[inline]
+fn run_direct(op: &'static OpDef, args: &[Arg]) -> Option<Result<Tensor>> {
+    let direct = direct(op, args)?;
+    let into_new = || {
+        let (map, shape) = (direct.map, direct.shape);
+        let storage = {
+            let _allocate = profile::timed(Bucket::Allocate);
+            Storage::new(shape.storage()?.device(), shape.numel() * map.out.size())?
+        };
+        // SAFETY: the storage is new and large enough.
+        unsafe { direct.launch(storage.device(), storage.pointer(), args)? };
+        Ok(shape.dense_like(storage, map.out))
     };
-    let buffers = [storage.pointer(), operands[0].pointer()?, operands[1].pointer()?, std::ptr::null_mut()];
-    let pointers = map.order.map(|buffer| buffers[buffer as usize % 4]);
-    let at = |i: usize| (broadcast >> map.order[i] & 1) << i;
-    let broadcast = if broadcast == 0 { 0 } else { at(0) | at(1) | at(2) };
-    let params = if map.params.is_empty() { SmallVec::new() } else { params(&map.params, args)? };
-    {
+    Some(into_new())
+}
+
+/// `run_direct` over the elements of the first operand; the version stays.
+fn run_direct_in_place(op: &'static OpDef, args: &[Arg]) -> Option<Result<()>> {
+    let direct = direct(op, args)?;
+    let [target, other] = direct.operands;
+    if !std::ptr::eq(direct.shape, target) || direct.map.out != target.dtype() {
+        return None;
+    }
+    let storage = target.storage().ok()?;
+    if other.storage().ok()?.same(storage) && other.layout() != target.layout() {
+        return None;
+    }
+    let pointer = target.pointer().ok()?;
+    // SAFETY: the target has the result's type and extents and is dense; the other operand lies elsewhere or exactly there.
+    Some(unsafe { direct.launch(storage.device(), pointer, args) })
+}
+
+impl Direct<'_> {
+    /// # Safety
+    /// `output` is good for all points of the result's type on the device, and the operands are apart from it or begin
+    /// and step with it.
+    #[inline(always)]
+    unsafe fn launch(&self, device: &dyn device::Device, output: *mut u8, args: &[Arg]) -> Result<()> {
+        let Direct { map, shape, operands, broadcast } = *self;
+        let points = shape.numel();
+        let buffers = [output, operands[0].pointer()?, operands[1].pointer()?, std::ptr::null_mut()];
+        let pointers = map.order.map(|buffer| buffers[buffer as usize % 4]);
+        let at = |i: usize| (broadcast >> map.order[i] & 1) << i;
+        let broadcast = if broadcast == 0 { 0 } else { at(0) | at(1) | at(2) };
+        let params = if map.params.is_empty() { SmallVec::new() } else { params(&map.params, args)? };
         let _kernel = profile::timed(Bucket::Kernel);
         let work = Work::Loop(&map.kernel, Space::Flat { points, broadcast }, &params);
         let pointers = &pointers[..map.accesses as usize % 4];
-        // SAFETY: every operand is dense with `points` elements, or has one element and is broadcast; the output too.
-        unsafe { device::launch(storage.device(), &work, pointers)? };
+        // SAFETY: every operand is dense with `points` elements, or has one element and is broadcast; the output is as
+        // the caller promises.
+        unsafe { device::launch(device, &work, pointers) }
     }
-    Ok(shape.dense_like(storage, map.out))
 }
 
 /// Composes the program of an element-wise op for one axis; `None` where the rule does not allow these operands (the
@@ -446,6 +481,14 @@ pub fn run_in_place(op: &'static OpDef, args: &[Arg]) -> Result<()> {
     let Some(Arg::Tensor(target)) = args.first().copied() else {
         return Err(Error::value("an in-place operation needs a tensor to write to"));
     };
+    if op.effect != Effect::Write
+        && let Lower::Map(_) = op.lower
+        && let Some(outcome) = run_direct_in_place(op, args)
+    {
+        outcome?;
+        target.storage()?.bump_version();
+        return Ok(());
+    }
     device_of(args)?;
     let types = infer(op, args)?;
     if op.effect == Effect::Write {

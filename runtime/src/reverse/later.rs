@@ -85,7 +85,7 @@ impl Part {
     }
 }
 
-/// A view of some places along one dimension.
+/// A view of some places along one dimension, without history.
 pub(super) fn part_of(whole: &Tensor, dim: usize, start: usize, end: usize) -> Result<Tensor> {
-    whole.slice(dim as i64, Some(start as i64), Some(end as i64), 1)
+    whole.with_layout(whole.layout().slice(dim, start, end - start, 1))
 }

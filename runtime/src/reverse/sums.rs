@@ -7,11 +7,13 @@
 use super::later::{Part, Product, part_of};
 use crate::door;
 use crate::error::Result;
+use crate::hash::WordHasher;
 use crate::ops;
 use crate::run;
 use crate::tensor::Tensor;
 use crate::value::Arg;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 /// Adds a contribution to what has come before.
 pub(super) fn accumulate(slot: &mut Option<Tensor>, contribution: Tensor) -> Result<()> {
@@ -59,11 +61,14 @@ impl Signed {
     }
 }
 
+/// A map from places.
+type Places<V> = HashMap<Place, V, BuildHasherDefault<WordHasher>>;
+
 /// What is known of the sums of a walk beside their elements.
 #[derive(Default)]
 pub(super) struct Sums {
-    signed: HashMap<Place, Signed>,
-    factors: HashMap<Place, Factors>,
+    signed: Places<Signed>,
+    factors: Places<Factors>,
 }
 
 /// Factors of products that one sum is to get.
