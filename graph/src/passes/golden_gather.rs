@@ -134,3 +134,24 @@ fn groups_that_feed_each_other_are_joined_one_after_the_other() {
     // The rows of the first product are the left factor of the second, as they lie.
     assert_eq!(after.count("cat"), 1, "{after}");
 }
+
+/// The steps of a backward recurrence read a transpose again and again: it is turned once, and no bit changes.
+#[test]
+fn a_transpose_that_many_products_wait_for_is_turned_once() {
+    for (steps, clones) in [(7, 0), (8, 1)] {
+        let mut text = "graph g(%h0: f32[6,5], %w: f32[5,5]) {\n".to_string();
+        for i in 0..steps {
+            text += &format!(
+                "%t{i}: f32[5,5] = permute(%w, dims=[1, 0])\n%q{i}: f32[6,5] = matmul(%h{i}, %t{i})\n"
+            );
+            text += &format!("%h{}: f32[6,5] = tanh(%q{i})\n", i + 1);
+        }
+        let before = parse(&(text + &format!("return %h{steps}\n}}"))).unwrap();
+        let after = passed(before.clone(), &["gather", "dce"]);
+        assert_eq!((after.count("clone"), after.count("matmul")), (clones, steps), "{after}");
+        let values = |n: usize| (0..n).map(|i| (i as f32 * 1.7).sin()).collect::<Vec<f32>>();
+        let args = [(6, 5), (5, 5)].map(|(m, n)| Tensor::from_slice(&values(m * n), &[m, n]).unwrap());
+        let bytes = |graph: &Graph| interpret::run(graph, &args).unwrap()[0].to_bytes().unwrap();
+        assert_eq!(bytes(&before), bytes(&after));
+    }
+}

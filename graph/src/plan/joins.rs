@@ -1,6 +1,7 @@
 //! Values that are computed where a `cat` puts them, so that joining them costs no copy.
 //!
-//! A part is the output of an element-wise launch in the cat's own block: such a launch writes through any layout. It must
+//! A part is the output of an element-wise launch in the cat's own block: such a launch writes through any layout. Or it is
+//! another cat, if it lies there without gaps; its own parts are then computed there too. A part must
 //! have the cat's element type, stand in one cat and there once, and leave no block, since what leaves may be written to by
 //! others. Of a cat all of whose parts are found nothing is launched; the copies of the others remain. The joined buffer
 //! lives from the first part on.
@@ -22,6 +23,8 @@ pub(super) struct Part {
     dim: usize,
     start: usize,
     length: usize,
+    /// Whether its elements follow each other.
+    dense: bool,
 }
 
 /// A row of a part that does not follow the last one in memory has at least this many elements: shorter ones cost a loop
@@ -37,16 +40,19 @@ pub(super) fn find(graph: &Graph) -> HashMap<ValueId, Part> {
 
 fn blocks(graph: &Graph, block: BlockId, found: &mut HashMap<ValueId, Part>) {
     let results: HashSet<ValueId> = graph.block(block).results.iter().copied().collect();
-    let mut computed: HashSet<ValueId> = HashSet::new();
+    let (mut computed, mut cats): (HashSet<ValueId>, HashSet<ValueId>) = Default::default();
     for &id in &graph.block(block).nodes {
         let node = graph.node(id);
         for (value, part) in parts(graph, node).unwrap_or_default() {
-            if computed.contains(&value) && !results.contains(&value) {
+            let fits = computed.contains(&value) || (part.dense && cats.contains(&value));
+            if fits && !results.contains(&value) {
                 found.entry(value).or_insert(part);
             }
         }
         if is_loop(node) {
             computed.extend(&node.outputs);
+        } else if node.is(&ops::CAT) {
+            cats.extend(&node.outputs);
         }
         if matches!(node.kind, NodeKind::If | NodeKind::While) {
             node.blocks.iter().for_each(|&inner| blocks(graph, inner, found));
@@ -85,7 +91,7 @@ fn parts(graph: &Graph, node: &Node) -> Option<Vec<(ValueId, Part)>> {
         let row: usize = extents[dim..].iter().product();
         let once = list.iter().filter(|&&v| v == value).count() == 1;
         if once && part.dtype == ty.dtype && row > 0 && (outer == 1 || row >= ROW) && !stack::is(part) {
-            out.push((value, Part { whole, dim, start, length }));
+            out.push((value, Part { whole, dim, start, length, dense: outer == 1 }));
         }
         start += length;
     }
@@ -95,14 +101,17 @@ fn parts(graph: &Graph, node: &Node) -> Option<Vec<(ValueId, Part)>> {
 impl Emitter<'_> {
     /// The place of a value in the cat that it is part of.
     pub(super) fn joined(&mut self, value: ValueId) -> Result<Option<Place>> {
-        let Some(Part { whole, dim, start, length }) = self.parts.get(&value).copied() else {
+        let Some(Part { whole, dim, start, length, .. }) = self.parts.get(&value).copied() else {
             return Ok(None);
         };
         let place = match self.reserved.get(&whole) {
             Some(place) => place.clone(),
             None => {
                 let ty = self.graph.tensor_type(whole)?;
-                let place = self.draft.fresh(ty.dtype, &ty.constant_dims()?);
+                let place = match self.joined(whole)? {
+                    Some(place) => place,
+                    None => self.draft.fresh(ty.dtype, &ty.constant_dims()?),
+                };
                 self.reserved.insert(whole, place.clone());
                 place
             }

@@ -315,6 +315,21 @@ fn what_is_joined_is_computed_in_its_place() {
 }
 
 #[test]
+fn what_is_joined_twice_is_computed_in_its_last_place() {
+    let text = "graph joined(%a: f32[1,20], %b: f32[1,20]) {
+      %x: f32[1,20] = mul(%a, %b)
+      %y: f32[1,20] = tanh(%a)
+      %i: f32[1,40] = cat([%x, %y], dim=1)
+      %z: f32[1,40] = neg(%i)
+      %j: f32[2,40] = cat([%i, %z], dim=0)
+      %k: f32[2,40] = exp(%j)
+      return %k
+    }";
+    let plan = agrees(&crate::parse(text).unwrap(), &Options::default(), 1);
+    assert_eq!(plan.launches(), 4, "{plan}");
+}
+
+#[test]
 fn random_joins_have_the_bits_of_the_oracle() {
     for seed in 0..300 {
         let mut draw = Draw(seed);

@@ -3,7 +3,8 @@
 //! Gradients of the slices of a tensor, each padded with zeros and all added, are one `cat`. A sum of small products is one
 //! product of their factors side by side, `a b + c d = [a c] [b; d]`: the result is written once, not once for each. Small
 //! products with one right factor that do not wait for each other are one product of their left factors below each other,
-//! so that the right one is read once. Where pieces laid side by side are all of one tensor in order, they are that tensor.
+//! so that the right one is read once. Where many do wait for each other and the right factor is a transpose, it is turned
+//! in memory once, instead of in each product. Where pieces laid side by side are all of one tensor in order, they are that tensor.
 //!
 //! A recurrent cell of primitive operations thereby gets what libraries hand-write for it: the inputs of all steps are
 //! projected in one product, and the weights' gradients are one product each (Appleyard et al., "Optimizing Performance
@@ -33,14 +34,17 @@ use sums::{Sum, Term, sums};
 /// Most rows of the left factor of a product that is joined with others; one with more keeps the machine busy by itself.
 const ROWS: usize = 64;
 
+/// So many products that wait for each other are worth a copy of the transpose that is their right factor.
+const TURNED: usize = 8;
+
 /// Most groups of products of a graph; each costs a walk through the graph.
 const GROUPS: usize = 64;
 
 pub(super) fn run(graph: &Graph, _: &Options, record: &mut Record) -> Result<Graph> {
     let facts = Facts::of(graph);
     let sums = sums(&facts);
-    let (groups, order) = groups(&facts, &sums);
-    if sums.is_empty() && groups.is_empty() {
+    let (groups, order, turned) = groups(&facts, &sums);
+    if sums.is_empty() && groups.is_empty() && turned.is_empty() {
         return Ok(graph.clone());
     }
     let mut member = HashMap::new();
@@ -57,6 +61,8 @@ pub(super) fn run(graph: &Graph, _: &Options, record: &mut Record) -> Result<Gra
         member,
         pieces,
         order,
+        turned,
+        copies: HashMap::new(),
         done: HashMap::new(),
         joined: HashMap::new(),
     };
@@ -116,8 +122,9 @@ fn int(node: &Node, i: usize) -> Option<i64> {
     node.host(i).as_arg().int().ok()
 }
 
-/// The groups of products with one right factor, and the order of the main block in which a group's members are neighbours.
-fn groups(facts: &Facts, sums: &HashMap<NodeId, Sum>) -> (Vec<Vec<NodeId>>, Vec<NodeId>) {
+/// The groups of products with one right factor, the order of the main block in which a group's members are neighbours, and
+/// the products whose right factor is turned in memory.
+fn groups(facts: &Facts, sums: &HashMap<NodeId, Sum>) -> (Vec<Vec<NodeId>>, Vec<NodeId>, HashSet<NodeId>) {
     let summed: HashSet<NodeId> =
         sums.values().flat_map(|sum| sum.terms.iter().flat_map(Term::products)).copied().collect();
     let mut by_factor: Vec<Vec<NodeId>> = Vec::new();
@@ -138,6 +145,7 @@ fn groups(facts: &Facts, sums: &HashMap<NodeId, Sum>) -> (Vec<Vec<NodeId>>, Vec<
     }
     let candidates = by_factor.into_iter().filter(|group| group.len() > 1).take(GROUPS);
     let mut taken: Vec<Vec<NodeId>> = Vec::new();
+    let mut turned = HashSet::new();
     let mut order = facts.graph.main().nodes.clone();
     for group in candidates {
         taken.push(group);
@@ -145,11 +153,16 @@ fn groups(facts: &Facts, sums: &HashMap<NodeId, Sum>) -> (Vec<Vec<NodeId>>, Vec<
             Some(found) => order = found,
             // One of them waits for another.
             None => {
-                taken.pop();
+                let group = taken.pop().unwrap_or_default();
+                let right = |&id: &NodeId| facts.factors(facts.graph.node(id)).map(|(_, right)| right);
+                let transpose = group.first().and_then(right).and_then(|v| facts.transposed(v));
+                if group.len() >= TURNED && transpose.is_some() {
+                    turned.extend(group);
+                }
             }
         }
     }
-    (taken, order)
+    (taken, order, turned)
 }
 
 struct Gather<'a, 'g> {
@@ -160,6 +173,9 @@ struct Gather<'a, 'g> {
     member: HashMap<NodeId, (usize, usize)>,
     pieces: Pieces<'a, 'g>,
     order: Vec<NodeId>,
+    /// Products whose right factor is turned in memory, and what it is then.
+    turned: HashSet<NodeId>,
+    copies: HashMap<ValueId, ValueId>,
     /// The product that a group has become.
     done: HashMap<usize, ValueId>,
     /// What was laid side by side already.
@@ -175,6 +191,13 @@ impl Visitor for Gather<'_, '_> {
         let origin = rewrite.old.node(id).origin;
         if let Some(&(group, place)) = self.member.get(&id) {
             return self.member(rewrite, group, place, origin).map(|v| Outcome::Replaced(vec![v]));
+        }
+        if self.turned.contains(&id)
+            && let Some((left, right)) = self.facts.factors(rewrite.old.node(id))
+        {
+            let right = self.copy(rewrite, right, origin)?;
+            let operands = vec![Operand::Value(rewrite.map.get(left)?), Operand::Value(right)];
+            return rewrite.new.op1(&ops::MATMUL, operands, origin).map(|v| Outcome::Replaced(vec![v]));
         }
         let Some(sum) = self.sums.remove(&id) else { return Ok(Outcome::Keep) };
         let mut total: Option<ValueId> = None;
@@ -203,6 +226,18 @@ impl Visitor for Gather<'_, '_> {
 }
 
 impl Gather<'_, '_> {
+    /// A transpose as it lies in memory of its own.
+    fn copy(&mut self, rewrite: &mut Rewrite, value: ValueId, origin: Option<Origin>) -> Result<ValueId> {
+        let inner = self.facts.transposed(value).unwrap_or(value);
+        if let Some(&copy) = self.copies.get(&inner) {
+            return Ok(copy);
+        }
+        rewrite.changes.push("a transpose that products share is turned in memory".to_string().into());
+        let made = rewrite.new.op1(&ops::CLONE, vec![Operand::Value(rewrite.map.get(value)?)], origin)?;
+        self.copies.insert(inner, made);
+        Ok(made)
+    }
+
     /// The rows of a group's product that are this member's.
     fn member(
         &mut self,
