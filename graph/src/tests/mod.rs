@@ -3,6 +3,7 @@
 mod function;
 mod gradient;
 mod loops;
+mod open;
 mod random;
 mod registers;
 mod text;
