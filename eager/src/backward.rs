@@ -40,6 +40,8 @@ pub struct GradOptions<'a> {
     pub create_graph: bool,
     /// Whether an input that the outputs do not depend on gives `None` instead of an error.
     pub allow_unused: bool,
+    /// Whether it gives zeros of its type; includes `allow_unused`.
+    pub materialize_grads: bool,
 }
 
 /// The gradients of the sum of `outputs` with respect to `inputs`; adds to no `.grad`.
@@ -68,11 +70,14 @@ fn grad_at(outputs: &[&Tensor], inputs: &[&Tensor], options: GradOptions) -> Res
     let mut captured = walk.run(roots, &targets)?;
     let mut gradients = Vec::with_capacity(inputs.len());
     for (i, edge) in targets.iter().enumerate() {
-        let gradient = captured.take(edge);
+        let gradient = match captured.take(edge) {
+            None if options.materialize_grads => Some(full_like(inputs[i], 0.0)?),
+            gradient => gradient,
+        };
         if gradient.is_none() && !options.allow_unused {
             return Err(Error::gradient(format!("the outputs do not depend on input {i}"))
                 .in_op("grad")
-                .hint("set allow_unused to get None for it"));
+                .hint("set allow_unused to get None for it, or materialize_grads to get zeros"));
         }
         gradients.push(gradient);
     }

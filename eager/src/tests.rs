@@ -168,6 +168,10 @@ fn unused_inputs() {
     let options = GradOptions { allow_unused: true, ..GradOptions::default() };
     let g = grad(&[&y], &[&x, &z], options).unwrap();
     assert_eq!((values(g[0].as_ref().unwrap()), g[1].is_none()), (vec![1.0], true));
+    let y = &x + 1.0;
+    let options = GradOptions { materialize_grads: true, ..GradOptions::default() };
+    let g = grad(&[&y], &[&x, &z], options).unwrap();
+    assert_eq!((values(g[0].as_ref().unwrap()), values(g[1].as_ref().unwrap())), (vec![1.0], vec![0.0]));
 }
 
 #[test]

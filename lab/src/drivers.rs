@@ -2,7 +2,7 @@
 
 use crate::lazy::Deferred;
 use crate::modes::{Mode, Staging};
-use eager::{Autograd as _, GradOptions, GradientTape, no_grad};
+use eager::{Autograd as _, GradOptions, GradientTape, Unconnected, no_grad};
 use graph::compile::{CompileOptions, CompiledProgram, compile};
 use graph::{Argument, BoundFunction, Function, Options, TraceOptions, TracedFunction};
 use models::optim::{Optimizer, Sgd, Step};
@@ -156,7 +156,7 @@ impl Driver for EagerForward {
     }
 }
 
-/// torch.autograd.grad of a scalar.
+/// torch.autograd.grad of a scalar; inputs that it does not depend on get zeros, as in every mode.
 struct AutogradGradient(Scalar, Vec<usize>);
 
 impl Driver for AutogradGradient {
@@ -167,8 +167,10 @@ impl Driver for AutogradGradient {
         }
         let y = (self.0)(&leaves)?;
         let wanted: Vec<&Tensor> = self.1.iter().map(|&i| &leaves[i]).collect();
-        let options = GradOptions { allow_unused: true, ..GradOptions::default() };
-        let gradients = eager::grad(&[&y], &wanted, options)?;
+        // A scalar that depends on no leaf at all has no gradient to walk from.
+        let scalars: &[&Tensor] = if y.requires_grad() { &[&y] } else { &[] };
+        let options = GradOptions { materialize_grads: true, ..GradOptions::default() };
+        let gradients = eager::grad(scalars, &wanted, options)?;
         Ok(std::iter::once(y.alias()).chain(gradients.into_iter().flatten()).collect())
     }
 }
@@ -187,7 +189,7 @@ fn tape_gradient(f: &Scalar, of: &[usize], inputs: &[Tensor]) -> Result<Vec<Tens
     of.iter().try_for_each(|&i| tape.watch(&inputs[i]))?;
     let y = f(inputs)?;
     let sources: Vec<&Tensor> = of.iter().map(|&i| &inputs[i]).collect();
-    let gradients = tape.gradient(&y, &sources)?;
+    let gradients = tape.gradient_with(&[&y], &sources, None, Unconnected::Zero)?;
     Ok(std::iter::once(y).chain(gradients.into_iter().flatten()).collect())
 }
 

@@ -16,6 +16,7 @@ pub mod diagnostics;
 pub mod exits;
 pub mod interpret;
 mod lex;
+mod liveness;
 pub mod load;
 pub mod parse;
 pub mod scripted;

@@ -1,11 +1,11 @@
 //! Branches on tensors: both sides run, each from the state before, and what they leave behind differently becomes
 //! results of one node.
 
-use super::liveness::{Slots, assigned};
 use super::numbers;
 use super::state::{Moment, Place, Snapshot, is_same};
 use super::structure::{Differ, Stop, filler, leaves, tensor, zip};
 use crate::interpret::Machine;
+use crate::liveness::{Slots, assigned};
 use crate::tree::{Expr, Slot, Stmt, StmtKind};
 use crate::value::Value;
 use graph::trace::{Choice, cond_with};

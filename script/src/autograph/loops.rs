@@ -4,11 +4,11 @@
 //! changes; numbers among them become tensors. A loop of the host becomes one of the graph with the turn after which the
 //! host no longer knows whether to go on.
 
-use super::liveness::{Slots, assigned};
 use super::numbers;
 use super::state::{Place, Snapshot, is_same};
 use super::structure::{Differ, Stop, described, filler, leaves, rebuilt, tensor, zip};
 use crate::interpret::Machine;
+use crate::liveness::{Slots, assigned};
 use crate::syntax::{BinaryOp, CompareOp};
 use crate::tree::{Expr, Slot, Stmt, Target};
 use crate::value::{Cursor, Lazy, Value};

@@ -9,7 +9,6 @@
 
 mod branch;
 mod builtins;
-mod liveness;
 mod loops;
 mod numbers;
 mod state;
@@ -23,7 +22,7 @@ use crate::interpret::{Host, Machine};
 use crate::syntax::Span;
 use crate::tree::{Program, Slot, Stmt};
 use crate::value::Value;
-use liveness::{Liveness, Slots};
+use crate::liveness::{Liveness, Slots};
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, Tensor};
 

@@ -42,6 +42,7 @@ fn gradient(a: &mut [Value]) -> Result<Value> {
         retain_graph: flag(&a[3])?,
         create_graph: a[4].truth()?,
         allow_unused: a[5].truth()?,
+        ..GradOptions::default()
     };
     let gradients = eager::grad(&present(&outputs), &present(&inputs), options)?;
     Ok(Value::list(gradients.into_iter().map(Value::from)))

@@ -9,6 +9,7 @@ mod statements;
 
 use super::action::{Action, Call};
 use crate::exits::{self, Structured};
+use crate::liveness::{Liveness, Slots};
 use crate::tree::{Expr, ExprKind, Function, FunctionId, IndexPart, Program, Slot, Stmt, StmtKind, Target};
 use crate::types::Type;
 use graph::build::Builder;
@@ -83,16 +84,15 @@ struct Frame {
     reached: bool,
     /// What it returns.
     result: Option<ValueId>,
-    /// How often each variable is read.
-    reads: Vec<usize>,
+    /// Which variables are read after a statement.
+    liveness: Liveness,
 }
 
 impl Frame {
     fn new(function: &Function) -> Frame {
         let types: Vec<IrType> = function.slots.iter().map(|s| ir_type(&s.ty)).collect();
-        let mut reads = vec![0; types.len()];
-        visit_statements(&function.body, &mut |visited| count(visited, &mut reads));
-        Frame { variables: vec![None; types.len()], types, reached: true, result: None, reads }
+        let liveness = Liveness::of(&function.body, Slots::new());
+        Frame { variables: vec![None; types.len()], types, reached: true, result: None, liveness }
     }
 }
 
@@ -231,8 +231,15 @@ impl Lowering<'_> {
         origin::at(self.place, span.start);
     }
 
-    /// Two blocks, of which a condition chooses one, and what the variables that they assign are afterwards. Each block
-    /// gives a value too, where `ty` says its type.
+    /// What a variable without a value has.
+    fn none(&mut self, slot: Slot) -> ValueId {
+        let none = self.literal(Constant::None);
+        let ty = self.frame().types[slot.0 as usize].clone();
+        self.widened(none, &ty)
+    }
+
+    /// Two blocks, of which a condition chooses one, and what the variables that they assign and that are read later are
+    /// afterwards. Each block gives a value too, where `ty` says its type.
     fn branch(
         &mut self,
         condition: ValueId,
@@ -273,8 +280,17 @@ impl Lowering<'_> {
             }
             self.builder.end(Vec::new());
         }
-        let defined = |slot: &&Slot| ends.iter().all(|(_, _, _, v)| v[slot.0 as usize].is_some());
+        let defined = |slot: &&Slot| ends.iter().any(|(_, _, _, v)| v[slot.0 as usize].is_some());
         let carried: Vec<Slot> = assigned.iter().filter(defined).copied().collect();
+        // Where one side alone gives a variable its first value, whoever reads it knows that it has one.
+        for &slot in &carried {
+            if ends.iter().any(|(_, _, _, v)| v[slot.0 as usize].is_none()) {
+                let none = self.none(slot);
+                ends.iter_mut().for_each(|(_, _, _, v)| {
+                    v[slot.0 as usize].get_or_insert(none);
+                });
+            }
+        }
         let mut blocks = Vec::new();
         for (block, given, _, variables) in &ends {
             let mut results: Vec<ValueId> = carried.iter().filter_map(|s| variables[s.0 as usize]).collect();
@@ -301,25 +317,24 @@ impl Lowering<'_> {
         Ok(ty.and(outputs.last().copied()))
     }
 
-    /// A loop: `condition` and `body` see the carried variables and as many further values as `extra`, which `body` gives
-    /// anew. The variables are those of the last turn afterwards.
+    /// A loop: `condition` and `body` see the variables that turns hand on, of those that they assign, and as many further
+    /// values as `extra`, which `body` gives anew. The variables are those of the last turn afterwards, where `after` reads
+    /// them.
     fn repeat(
         &mut self,
-        whole: &[Stmt],
         assigned: &[Slot],
+        after: &Slots,
         extra: Vec<ValueId>,
         condition: &mut dyn FnMut(&mut Self, &[ValueId]) -> Result<ValueId>,
         body: &mut dyn FnMut(&mut Self, &[ValueId]) -> Result<Vec<ValueId>>,
     ) -> Result<()> {
         let origin = Origin::caller();
         // A variable that first gets a value inside and is read behind the loop: whoever reads it knows that it has one.
-        let mut inside = vec![0; self.frame().reads.len()];
-        visit_statements(whole, &mut |visited| count(visited, &mut inside));
-        for slot in assigned {
+        for &slot in assigned {
             let at = slot.0 as usize;
-            if self.frame().variables[at].is_none() && self.frame().reads[at] > inside[at] {
-                let none = self.literal(Constant::None);
-                self.set(*slot, none);
+            if self.frame().variables[at].is_none() && after.contains(&slot) {
+                let none = self.none(slot);
+                self.frame().variables[at] = Some(none);
             }
         }
         let before = self.frame().variables.clone();
@@ -417,12 +432,6 @@ fn note(visited: Visited, slots: &mut Vec<Slot>) {
     };
     if !slots.contains(&slot) {
         slots.push(slot);
-    }
-}
-
-fn count(visited: Visited, reads: &mut [usize]) {
-    if let Visited::Expression(Expr { kind: ExprKind::Load(slot), .. }) = visited {
-        reads[slot.0 as usize] += 1;
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Lowering, assigned, ir_type};
 use crate::exits::Structured;
 use crate::interpret::expressions::constant;
+use crate::liveness::Slots;
 use crate::scripted::action::{Action, Part};
 use crate::syntax::{BinaryOp, CompareOp, Span};
 use crate::tree::{Arithmetic, Constant, Expr, ExprKind, IndexPart, Slot, Stmt, StmtKind, Target};
@@ -58,6 +59,8 @@ impl Lowering<'_> {
                 slots.extend(
                     assigned(otherwise).into_iter().filter(|s| !slots.contains(s)).collect::<Vec<_>>(),
                 );
+                let live = self.frame().liveness.after(stmt);
+                slots.retain(|slot| live.is_none_or(|live| live.contains(slot)));
                 self.at(stmt.span);
                 let mut sides = [then, otherwise].map(|body| {
                     move |this: &mut Self| {
@@ -73,9 +76,10 @@ impl Lowering<'_> {
                 slots.extend(
                     super::assigned_in(test).into_iter().filter(|s| !slots.contains(s)).collect::<Vec<_>>(),
                 );
+                let after = self.handed_on(stmt, &mut slots);
                 self.repeat(
-                    std::slice::from_ref(stmt),
                     &slots,
+                    &after,
                     Vec::new(),
                     &mut |this, _| this.value(test),
                     &mut |this, _| {
@@ -238,6 +242,15 @@ impl Lowering<'_> {
         self.one(action, vec![Operand::Value(current), operand], ty)
     }
 
+    /// Keeps of the variables that a loop assigns those that a later turn or what follows reads; gives the latter.
+    fn handed_on(&mut self, stmt: &Stmt, slots: &mut Vec<Slot>) -> Slots {
+        let liveness = &self.frame().liveness;
+        if let Some(carried) = liveness.carried(stmt) {
+            slots.retain(|slot| carried.contains(slot));
+        }
+        liveness.after(stmt).cloned().unwrap_or_default()
+    }
+
     /// A `for`: over a range of ints a counter, over anything else what gives the next element.
     fn each(
         &mut self,
@@ -251,7 +264,7 @@ impl Lowering<'_> {
         let (mut slots, mut own) = (assigned(body), Vec::new());
         targets(target, &mut own);
         slots.extend(own.into_iter().filter(|s| !slots.contains(s)).collect::<Vec<_>>());
-        let whole = std::slice::from_ref(stmt);
+        let after = self.handed_on(stmt, &mut slots);
         // The loop goes on where neither its elements nor an exit end it.
         let going = |this: &mut Self, more: ValueId| -> Result<ValueId> {
             let Some(flag) = stop else { return Ok(more) };
@@ -268,8 +281,8 @@ impl Lowering<'_> {
         if let Some((start, end, step)) = self.range(iterable)? {
             let compare = if step > 0 { CompareOp::Lt } else { CompareOp::Gt };
             return self.repeat(
-                whole,
                 &slots,
+                &after,
                 vec![start],
                 &mut |this, own| {
                     let operands = vec![Operand::Value(own[0]), Operand::Value(end)];
@@ -295,7 +308,7 @@ impl Lowering<'_> {
         let places = self.one(Action::Iterate, vec![over], IrType::Object("iterator".into()));
         let next = |this: &mut Self| this.node(Action::Next, vec![Operand::Value(places)], &types);
         let first = next(self);
-        self.repeat(whole, &slots, first, &mut |this, own| going(this, own[0]), &mut |this, own| {
+        self.repeat(&slots, &after, first, &mut |this, own| going(this, own[0]), &mut |this, own| {
             this.assign(target, own[1], &element)?;
             this.block(body, within)?;
             this.at(stmt.span);
@@ -346,7 +359,7 @@ impl Lowering<'_> {
             Ok(())
         };
         let first = next(self);
-        self.repeat(&[], &[], first, &mut |_, own| Ok(own[0]), &mut |this, own| {
+        self.repeat(&[], &Slots::new(), first, &mut |_, own| Ok(own[0]), &mut |this, own| {
             this.assign(target, own[1], &item)?;
             match test {
                 None => add(this)?,

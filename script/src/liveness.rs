@@ -5,11 +5,11 @@ use crate::tree::{Expr, ExprKind, IndexPart, Piece, Slot, Stmt, StmtKind, Target
 use std::collections::{BTreeSet, HashMap};
 
 /// Variables.
-pub(super) type Slots = BTreeSet<Slot>;
+pub(crate) type Slots = BTreeSet<Slot>;
 
 /// What is read after each branch and loop of a body.
 #[derive(Default)]
-pub(super) struct Liveness {
+pub(crate) struct Liveness {
     after: HashMap<*const Stmt, Slots>,
     /// Of loops: what a turn reads of what was before it.
     head: HashMap<*const Stmt, Slots>,
@@ -17,19 +17,19 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// Of a body, after which `out` is read.
-    pub(super) fn of(body: &[Stmt], out: Slots) -> Liveness {
+    pub(crate) fn of(body: &[Stmt], out: Slots) -> Liveness {
         let mut liveness = Liveness::default();
         liveness.block(body, out);
         liveness
     }
 
     /// What is read after a statement.
-    pub(super) fn after(&self, stmt: &Stmt) -> Option<&Slots> {
+    pub(crate) fn after(&self, stmt: &Stmt) -> Option<&Slots> {
         self.after.get(&std::ptr::from_ref(stmt))
     }
 
     /// What the turns of a loop read of what was before them, and what is read after it.
-    pub(super) fn carried(&self, stmt: &Stmt) -> Option<Slots> {
+    pub(crate) fn carried(&self, stmt: &Stmt) -> Option<Slots> {
         let key = std::ptr::from_ref(stmt);
         Some(self.head.get(&key)?.union(self.after.get(&key)?).copied().collect())
     }
@@ -119,7 +119,7 @@ fn defined(target: &Target, f: &mut dyn FnMut(Slot)) {
 }
 
 /// Calls `f` with every variable that a body may give another value, and the place of the statement that does.
-pub(super) fn assigned(body: &[Stmt], f: &mut dyn FnMut(Slot, &Stmt)) {
+pub(crate) fn assigned(body: &[Stmt], f: &mut dyn FnMut(Slot, &Stmt)) {
     for stmt in body {
         match &stmt.kind {
             StmtKind::Assign { target, .. } | StmtKind::Augmented { target, .. } => {
