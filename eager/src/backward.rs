@@ -357,7 +357,12 @@ impl Recorded for Step<'_> {
                 let (callable, sources) = &**call;
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = needs_of(&node.edges);
-                let operands = self.call_operands(sources, &|arg| callable.reads(arg, kept))?;
+                let given = || cotangents.iter().map(Option::is_some).collect::<SmallVec<[bool; 8]>>();
+                let reads = |read| match read {
+                    Read::Argument(i) => callable.reads(i, kept, Some(&given())),
+                    Read::Residual(i) => callable.reads_residual(i, kept, &given()),
+                };
+                let operands = self.call_operands(sources, &reads)?;
                 let (args, residuals) = operands.split_at(node.edges.len());
                 let ask = Ask { needs: kept, later };
                 callable.clone().vjp(args, residuals, cotangents, ask).map(|g| g.into_iter().collect())
@@ -386,6 +391,12 @@ impl Recorded for Step<'_> {
     }
 }
 
+/// What a call's backward may read.
+enum Read {
+    Argument(usize),
+    Residual(usize),
+}
+
 /// Whether a node's rule reads nothing that was kept, so that there is nothing to give up.
 fn kept_nothing(node: &Node) -> bool {
     match &node.rule {
@@ -393,7 +404,7 @@ fn kept_nothing(node: &Node) -> bool {
         Rule::Call(call) => {
             let (callable, sources) = &**call;
             let needs = needs_of(&node.edges);
-            sources.is_empty() && (0..node.edges.len()).all(|arg| !callable.reads(arg, needs))
+            sources.is_empty() && (0..node.edges.len()).all(|arg| !callable.reads(arg, needs, None))
         }
         Rule::Part(_) | Rule::Splice(_) | Rule::Refuse(_) => false,
     }
@@ -497,7 +508,7 @@ impl Step<'_> {
     fn call_operands(
         &self,
         sources: &[ResidualSource],
-        reads: &dyn Fn(usize) -> bool,
+        reads: &dyn Fn(Read) -> bool,
     ) -> Result<SmallVec<[Tensor; 12]>> {
         let node = &*self.node;
         let kept = node.kept();
@@ -524,15 +535,15 @@ impl Step<'_> {
         };
         let mut operands = SmallVec::new();
         for (i, saved) in kept.args.saved().iter().enumerate() {
-            operands.push(open(saved, &|| node.edges.get(i).cloned(), &|| reads(i))?);
+            operands.push(open(saved, &|| node.edges.get(i).cloned(), &|| reads(Read::Argument(i)))?);
         }
-        for (saved, source) in kept.outputs.saved().iter().zip(sources) {
+        for (i, (saved, source)) in kept.outputs.saved().iter().zip(sources).enumerate() {
             let edge = || match *source {
                 ResidualSource::Arg(i) => node.edges.get(i as usize).cloned(),
                 ResidualSource::Output(i) => Some(Edge::Node(self.node.clone(), i)),
                 ResidualSource::Inside => Some(hidden(node.origin)),
             };
-            operands.push(open(saved, &edge, &|| true)?);
+            operands.push(open(saved, &edge, &|| reads(Read::Residual(i)))?);
         }
         Ok(operands)
     }

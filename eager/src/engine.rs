@@ -1,7 +1,7 @@
 //! torch's way of recording: the interpreter that tensors with a history bring to the door. It pushes nothing; it runs
 //! the operation on the level below and hangs one node on the result.
 
-use crate::node::{Edge, Links, Node, Rule, attach, edge_of};
+use crate::node::{Edge, Links, Node, Rule, attach, attach_where, edge_of};
 use crate::saved::{KeptList, keep_args, keep_outputs, keeps_nothing};
 use crate::view;
 use runtime::callable::Callable;
@@ -150,7 +150,9 @@ impl Interpreter for Engine {
     fn call(&self, callable: &Arc<dyn Callable>, args: &[Tensor], origin: Origin) -> Result<Outputs> {
         let links = Links::of(args.iter().map(history).collect());
         let (mut outputs, residuals) = callable.run_for_gradient(args, links.needs)?;
-        if links.needs == 0 || !outputs.iter().any(|t| t.dtype().is_float()) {
+        let needs = links.needs;
+        let follows = |(i, t): (usize, &Tensor)| t.dtype().is_float() && callable.depends(i, needs);
+        if needs == 0 || !outputs.iter().enumerate().any(follows) {
             return Ok(outputs);
         }
         for output in &mut outputs {
@@ -162,7 +164,8 @@ impl Interpreter for Engine {
         let sources = residuals.iter().map(|r| ResidualSource::of(r, args, &outputs)).collect();
         let kept = (KeptList::tensors(args), KeptList::tensors(&residuals));
         let rule = Rule::Call(Box::new((callable.clone(), sources)));
-        attach(Node::keeping(rule, links, &outputs, kept, origin), &mut outputs);
+        let node = Node::keeping(rule, links, &outputs, kept, origin);
+        attach_where(node, &mut outputs, |i| callable.depends(i, needs));
         Ok(outputs)
     }
 }

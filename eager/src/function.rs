@@ -108,7 +108,7 @@ impl<F: Function> Callable for Applied<F> {
     }
 
     /// What the backward reads was saved.
-    fn reads(&self, _: usize, _: u64) -> bool {
+    fn reads(&self, _: usize, _: u64, _: Option<&[bool]>) -> bool {
         false
     }
 

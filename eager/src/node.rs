@@ -278,12 +278,18 @@ fn dismantle(edges: Edges) {
 /// Hangs a node's history on its outputs; those that are not floats stay without.
 #[inline]
 pub(crate) fn attach(node: Shared<Node>, outputs: &mut [Tensor]) {
+    attach_where(node, outputs, |_| true);
+}
+
+/// The same, where some of several outputs do not depend on what has a history.
+#[inline]
+pub(crate) fn attach_where(node: Shared<Node>, outputs: &mut [Tensor], depends: impl Fn(usize) -> bool) {
     if let [tensor] = outputs {
         tensor.attach_slot(node.into());
         return;
     }
     for (index, tensor) in outputs.iter_mut().enumerate() {
-        if tensor.dtype().is_float() {
+        if tensor.dtype().is_float() && depends(index) {
             tensor.attach_slot(slot_of(&node, index as u32));
         }
     }

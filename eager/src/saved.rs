@@ -55,7 +55,7 @@ impl SavedTensor {
                 Tensor::from_pending(pending.clone(), self.dtype, self.layout.clone(), self.device)
             }
             Payload::Traced(traced) => {
-                Tensor::from_traced(traced.clone(), self.dtype, &self.layout.shape, self.device)
+                Tensor::from_traced(traced.clone(), self.dtype, self.layout.clone(), self.device)
             }
         };
         (tensor, false)

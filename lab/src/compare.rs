@@ -291,7 +291,8 @@ fn one(context: &Context, subject: &Subject) -> Result<Vec<Record>> {
             failure: None,
         };
         match driver.step(inputs) {
-            Err(e) if e.kind() == ErrorKind::Trace => {
+            // What `torch` cannot do is the program's fault, what another mode cannot do is its own.
+            Err(e) if !context.stopped() && (e.kind() == ErrorKind::Trace || mode.name != MODES[0].name) => {
                 record.failure = Some(e.to_string());
                 records.push(record);
                 continue;

@@ -2,7 +2,7 @@
 
 use crate::lazy::Deferred;
 use crate::modes::{Mode, Staging};
-use eager::{Autograd as _, GradOptions, GradientTape, Unconnected, no_grad};
+use eager::{Autograd as _, GradOptions, GradientTape, Unconnected};
 use graph::compile::{CompileOptions, CompiledProgram, compile};
 use graph::{Argument, BoundFunction, Function, Options, TraceOptions, TracedFunction};
 use models::optim::{Optimizer, Sgd, Step};
@@ -146,12 +146,11 @@ fn variables(parameters: &[Tensor], place: impl Fn(&Tensor) -> Result<Tensor>) -
     parameters.iter().enumerate().map(|(i, t)| Variable::new(&place(t)?, &format!("parameter{i}"))).collect()
 }
 
-/// Operation by operation, recording nothing.
+/// Operation by operation. Its inputs require no gradient, so that nothing is recorded but what the task itself asks for.
 struct EagerForward(Forward);
 
 impl Driver for EagerForward {
     fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _guard = no_grad();
         (self.0)(inputs)
     }
 }
@@ -331,7 +330,6 @@ struct TracedForward(TracedFunction);
 
 impl Driver for TracedForward {
     fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _guard = no_grad();
         self.0.call(inputs)
     }
 }
@@ -341,7 +339,6 @@ struct CompiledForward<F>(CompiledProgram<F>);
 
 impl<F: Fn(&[Argument]) -> Result<Vec<Tensor>>> Driver for CompiledForward<F> {
     fn step(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _guard = no_grad();
         self.0.call(&arguments_of(inputs))
     }
 

@@ -32,10 +32,21 @@ pub trait Callable: Send + Sync {
         let _ = needs;
         self.run_with_residuals(args)
     }
-    /// Whether `vjp` reads the elements of argument `arg`, rather than residuals, when nothing records it. An argument
-    /// that is not read may be overwritten before.
-    fn reads(&self, arg: usize, needs: u64) -> bool {
-        let _ = (arg, needs);
+    /// Whether `vjp` reads the elements of argument `arg`, rather than residuals, when nothing records it, for the
+    /// cotangents that are there; `None` is all. An argument that is not read may be overwritten before.
+    fn reads(&self, arg: usize, needs: u64, given: Option<&[bool]>) -> bool {
+        let _ = (arg, needs, given);
+        true
+    }
+    /// The same of a residual, which may be an output too.
+    fn reads_residual(&self, residual: usize, needs: u64, given: &[bool]) -> bool {
+        let _ = (residual, needs, given);
+        true
+    }
+    /// Whether an output depends on the arguments in `needs` by operations that have gradients. One that does not has no
+    /// history.
+    fn depends(&self, output: usize, needs: u64) -> bool {
+        let _ = (output, needs);
         true
     }
     /// Gradients of the arguments for these cotangents (one for each output; `None` is zero), themselves computed through

@@ -213,16 +213,16 @@ impl Tensor {
         tensor
     }
 
-    /// A tensor standing for a tracer's value of this type (constant dimensions).
-    pub fn from_traced(traced: Traced, dtype: DType, dims: &[usize], device: DeviceId) -> Tensor {
+    /// A tensor standing for a tracer's value of this type, which would lie so in memory (constant dimensions).
+    pub fn from_traced(traced: Traced, dtype: DType, layout: Layout, device: DeviceId) -> Tensor {
         Tensor(Shared::vacant().fill(Inner {
             id: next_id(),
             dtype,
             device,
             flags: AtomicU8::new(flags::TRACED),
-            dense: true,
-            numel: dims.iter().product(),
-            layout: Layout::contiguous(dims),
+            dense: layout.is_contiguous(),
+            numel: layout.numel(),
+            layout,
             payload: Payload::Traced(traced),
             slot: SlotCell::new(),
             base: None,
@@ -506,7 +506,9 @@ impl Tensor {
             Payload::Pending(p) => {
                 Tensor::from_pending(p.clone(), self.dtype(), self.layout().clone(), self.device())
             }
-            Payload::Traced(t) => Tensor::from_traced(t.clone(), self.dtype(), self.shape(), self.device()),
+            Payload::Traced(t) => {
+                Tensor::from_traced(t.clone(), self.dtype(), self.layout().clone(), self.device())
+            }
         }
     }
 }

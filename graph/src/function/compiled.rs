@@ -14,7 +14,7 @@
 use super::factors;
 use super::runner::Runner;
 use crate::compile::partition;
-use crate::grad::{Joint, Position, Split, differentiable, joint};
+use crate::grad::{Joint, Position, Split, differentiable, joint, sources};
 use crate::interpret;
 use crate::ir::Graph;
 use crate::open::Twin;
@@ -47,6 +47,8 @@ pub struct CompiledFunction {
     plain: OnceLock<Runner>,
     forwards: Cache<Wanted, Forward>,
     backwards: Cache<Sought, Backward>,
+    /// Of each result the arguments that it depends on.
+    sources: OnceLock<Vec<u64>>,
 }
 
 type Wanted = Vec<bool>;
@@ -76,7 +78,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 struct Forward {
     runner: Runner,
     saved: Vec<Position>,
-    /// Which arguments the backward of all results reads.
+    /// Which arguments and residuals the backward of all results reads.
     reads: Vec<bool>,
     /// Set once it is known that there is a backward, where extents are open.
     differentiable: OnceLock<()>,
@@ -88,6 +90,8 @@ struct Backward {
     /// The joint graph of the second recording, where extents are open.
     twin: Option<Joint>,
     runner: Runner,
+    /// Which arguments and residuals it reads.
+    reads: Vec<bool>,
     /// Which of its gradients are factors of a product.
     factored: Vec<bool>,
     again: OnceLock<Arc<CompiledFunction>>,
@@ -139,6 +143,7 @@ impl CompiledFunction {
             plain: OnceLock::new(),
             forwards: Cache::new(),
             backwards: Cache::new(),
+            sources: OnceLock::new(),
         }))
     }
 
@@ -246,8 +251,7 @@ impl CompiledFunction {
         self.forwards.get(wanted.to_vec(), |wanted| {
             let floats = self.floats();
             let (_, split, saved) = self.cut(&self.pure, wanted, &floats, None)?;
-            let uses = split.backward.use_counts();
-            let reads = split.backward.params().iter().map(|param| uses[param.0 as usize] > 0).collect();
+            let reads = reads(&split.backward);
             let second = |twin: &Graph| Ok(self.cut(twin, wanted, &floats, Some(&saved))?.1.forward);
             let runner = self.runner(&split.forward, second)?;
             Ok(Forward { runner, saved, reads, differentiable: OnceLock::new() })
@@ -267,6 +271,7 @@ impl CompiledFunction {
             let (joint, split, _) = self.cut(&self.pure, wanted, given, Some(saved))?;
             let whole = vec![false; split.backward.results().len()];
             let chosen = if *factors { None } else { Some(whole.as_slice()) };
+            let reads = reads(&split.backward);
             let (backward, factored) = factors::factored(split.backward, chosen)?;
             let mut twin = None;
             let runner = self.runner(&backward, |second| {
@@ -274,8 +279,16 @@ impl CompiledFunction {
                 twin = Some(joint);
                 Ok(factors::factored(split.backward, Some(&factored))?.0)
             })?;
-            Ok(Backward { joint, twin, runner, factored, again: OnceLock::new() })
+            Ok(Backward { joint, twin, runner, reads, factored, again: OnceLock::new() })
         })
+    }
+
+    /// Whether the backward reads one of arguments and residuals.
+    fn reads_operand(&self, operand: usize, needs: u64, given: &[bool]) -> bool {
+        let given: Vec<bool> =
+            given.iter().zip(self.floats()).map(|(&given, float)| given && float).collect();
+        // Where it cannot be made it is made for all cotangents.
+        self.backward(&self.wanted(needs), &given, false).map_or(true, |backward| backward.reads[operand])
     }
 
     /// The backward for a recording, and arguments and cotangents to gradients as a function of its own. Where that cannot have
@@ -419,8 +432,19 @@ impl Callable for CompiledFunction {
         Ok((outputs, residuals))
     }
 
-    fn reads(&self, arg: usize, needs: u64) -> bool {
-        self.forward(&self.wanted(needs)).map_or(true, |forward| forward.reads[arg])
+    fn reads(&self, arg: usize, needs: u64, given: Option<&[bool]>) -> bool {
+        match given {
+            None => self.forward(&self.wanted(needs)).map_or(true, |forward| forward.reads[arg]),
+            Some(given) => self.reads_operand(arg, needs, given),
+        }
+    }
+
+    fn reads_residual(&self, residual: usize, needs: u64, given: &[bool]) -> bool {
+        self.reads_operand(self.graph.params().len() + residual, needs, given)
+    }
+
+    fn depends(&self, output: usize, needs: u64) -> bool {
+        self.sources.get_or_init(|| sources(&self.pure))[output] & needs != 0
     }
 
     fn vjp(
@@ -479,6 +503,12 @@ impl Callable for CompiledFunction {
         let places = backward.joint.gradients.iter().enumerate();
         Ok(places.map(|(arg, at)| at.and_then(|_| gradient(arg))).collect())
     }
+}
+
+/// Which parameters a graph reads.
+fn reads(graph: &Graph) -> Vec<bool> {
+    let uses = graph.use_counts();
+    graph.params().iter().map(|param| uses[param.0 as usize] > 0).collect()
 }
 
 /// Of each write-back, whether its value has the history of its input: nothing was done to that but `set_data`.

@@ -10,7 +10,10 @@
 //! have left on stacks (`turns`, docs/decisions/0015).
 
 mod record;
+mod sources;
 mod turns;
+
+pub(crate) use sources::sources;
 
 use crate::build::{Builder, ValueMap};
 use crate::ir::{Graph, InputRole, NodeId, NodeKind, Operand, Type, ValueId};

@@ -158,7 +158,7 @@ impl Tracer {
         let info = &state.cells[cell as usize];
         let example = state.examples.get(&info.value).cloned();
         let traced = Traced { tracer: self.id, value: cell, example, origin };
-        Tensor::from_traced(traced, info.dtype, &info.layout.shape, info.device)
+        Tensor::from_traced(traced, info.dtype, info.layout.clone(), info.device)
     }
 
     /// The cell of a tensor: its own, or that of a capture.

@@ -96,6 +96,9 @@ pub enum Unfusible {
     /// A gather from something that is not in memory.
     #[error("a gather reads a value that is computed in the same region")]
     GatherOfComputedValue,
+    /// A gather along a dimension that memory does not have.
+    #[error("a gather reads along a dimension that is broadcast")]
+    GatherOfBroadcast,
     /// Random numbers or a scatter whose points would be numbered in another order than on their own.
     #[error("{what} of shape {shape:?} would visit its points in another order than on its own")]
     OrderDiffers {
@@ -325,8 +328,13 @@ impl Region {
         if shape.len() != rank {
             self.fail(Unfusible::Broadcast { a: self.shape(source).to_vec(), b: shape.to_vec() });
         }
-        if !matches!(self.kind(self.resolve(source).0), Some(Kind::Input(_))) {
+        let (base, view) = self.resolve(source);
+        if !matches!(self.kind(base), Some(Kind::Input(_))) {
             self.fail(Unfusible::GatherOfComputedValue);
+        }
+        let own = view[dim].map_or(1, |d| self.shape(base)[d as usize]);
+        if own != self.shape(source)[dim] {
+            self.fail(Unfusible::GatherOfBroadcast);
         }
         self.push(Kind::Gather { source, dim, index, mask }, self.dtype(source), shape)
     }

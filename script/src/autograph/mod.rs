@@ -19,10 +19,10 @@ pub(crate) use numbers::{binary, check, compare, convert, either, item, like, ne
 
 use crate::exits::{Structured, structured};
 use crate::interpret::{Host, Machine};
+use crate::liveness::{Liveness, Slots};
 use crate::syntax::Span;
 use crate::tree::{Program, Slot, Stmt};
 use crate::value::Value;
-use crate::liveness::{Liveness, Slots};
 use runtime::error::{Error, ErrorKind, Result};
 use runtime::{DType, Tensor};
 

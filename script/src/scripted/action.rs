@@ -127,15 +127,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// The call of an action in a program that writes to tensors in place, or does not.
-    pub fn new(action: Action, writes: bool) -> Arc<Call> {
-        let (name, effect) = (action.name(), action.effect(writes));
+    /// The call of an action in a program in which what is computed depends on where it stands (it writes to tensors in
+    /// place, or switches gradients on or off), or does not.
+    pub fn new(action: Action, ordered: bool) -> Arc<Call> {
+        let (name, effect) = (action.name(), action.effect(ordered));
         Arc::new(Call { action, still: false, name, effect })
     }
 
     /// The call of an action that is still.
-    pub fn still(action: Action, writes: bool) -> Arc<Call> {
-        let effect = if writes { HostEffect::Reads } else { HostEffect::None };
+    pub fn still(action: Action, ordered: bool) -> Arc<Call> {
+        let effect = if ordered { HostEffect::Reads } else { HostEffect::None };
         Arc::new(Call { name: action.name(), action, still: true, effect })
     }
 
@@ -202,8 +203,14 @@ impl Action {
         }
     }
 
-    fn effect(&self, writes: bool) -> HostEffect {
-        let looks = if writes { HostEffect::Reads } else { HostEffect::None };
+    /// Whether it follows a batch's statistics in arguments, unless it is still.
+    pub fn trains(&self) -> bool {
+        let Action::Torch { call, .. } = self else { return false };
+        call.parameters.iter().any(|p| p.name == "running_mean")
+    }
+
+    fn effect(&self, ordered: bool) -> HostEffect {
+        let looks = if ordered { HostEffect::Reads } else { HostEffect::None };
         match self {
             _ if self.writes() => HostEffect::Ordered,
             Action::Torch { call, returns, .. } => match returns {

@@ -8,7 +8,9 @@
 //! made once more outside, so that whoever gets them gets what the host would have made. Constant tensors are copied in.
 
 use super::action::{Action, Call, Part};
+use super::aliases::Aliases;
 use super::stage::is_look;
+use crate::calls::Resolved;
 use crate::tree::{Conversion, Returns};
 use graph::build::{Builder, ValueMap};
 use graph::ir::{BlockId, Graph, HostEffect, Node, NodeId, NodeKind, Type, ValueId};
@@ -17,6 +19,11 @@ use std::collections::{HashMap, HashSet};
 
 /// Least tensor operations of a region: one alone runs as fast by itself.
 const LEAST: usize = 2;
+
+/// Whether a call gives elements of its argument as they lie in memory, or lays them out anew: a region has the elements alone.
+fn lays_out(call: &Resolved) -> bool {
+    call.op().is_some() && call.views() || call.name.ends_with(".contiguous")
+}
 
 /// The graph with its regions, and how many there are.
 pub(super) fn carve(graph: &Graph, writes: bool) -> Result<(Graph, u32)> {
@@ -27,6 +34,7 @@ pub(super) fn carve(graph: &Graph, writes: bool) -> Result<(Graph, u32)> {
         builder,
         map,
         writes,
+        written: if writes { written(graph) } else { HashSet::new() },
         loops: loops(graph),
         users: users(graph),
         constants,
@@ -54,6 +62,13 @@ fn constants(graph: &Graph) -> HashMap<ValueId, Vec<NodeId>> {
         found.insert(node.outputs[0], made);
     }
     found
+}
+
+/// What shares memory with something that is written.
+fn written(graph: &Graph) -> HashSet<ValueId> {
+    let mut aliases = Aliases::of(graph);
+    let values = (0..graph.value_count() as u32).map(ValueId);
+    values.filter(|&v| aliases.written(graph, v).is_some()).collect()
 }
 
 /// For each value the loop in whose turns it is made, if any.
@@ -97,6 +112,9 @@ struct Carver<'g> {
     builder: Builder,
     map: ValueMap,
     writes: bool,
+    /// What shares memory with something that is written. A branch or loop that gives such a tensor has to give the one that it
+    /// chose, no copy of it; and what it did not do must not be missed by a backward when the tensor has been written.
+    written: HashSet<ValueId>,
     loops: Vec<Option<NodeId>>,
     users: Vec<Vec<Option<NodeId>>>,
     constants: HashMap<ValueId, Vec<NodeId>>,
@@ -250,9 +268,9 @@ impl Carver<'_> {
         };
         let mut reads = node.reads().chain(node.blocks.iter().flat_map(|&b| self.graph.free_values(b)));
         looks
-            && node.outputs.iter().all(|&v| self.carries(v, float))
+            && node.outputs.iter().all(|&v| self.carries(v, float) && !self.written.contains(&v))
             && node.blocks.iter().all(|&b| self.stages(b))
-            && reads.all(|v| group.made.contains(&v) || self.enters(v, node))
+            && reads.all(|v| !self.written.contains(&v) && (group.made.contains(&v) || self.enters(v, node)))
     }
 
     /// Whether a value may be a result of staged control flow. A float of the host is weak beside tensors and no tensor of
@@ -294,7 +312,7 @@ impl Carver<'_> {
             let node = self.graph.node(id);
             match &node.kind {
                 NodeKind::If | NodeKind::While => {
-                    node.outputs.iter().all(|&v| self.carries(v, true))
+                    node.outputs.iter().all(|&v| self.carries(v, true) && !self.written.contains(&v))
                         && node.blocks.iter().all(|&b| self.stages(b))
                 }
                 NodeKind::HostOp(op) => op.name == "host.literal",
@@ -355,7 +373,7 @@ impl Carver<'_> {
         let node = self.graph.node(id);
         let view = match &node.kind {
             NodeKind::Host(call) => match Call::of(call.as_ref()).map(|c| &c.action) {
-                Some(Action::Torch { call, .. }) => call.op().is_some() && call.views(),
+                Some(Action::Torch { call, .. }) => lays_out(call),
                 Some(Action::Index(_)) => true,
                 _ => false,
             },
@@ -465,9 +483,7 @@ impl Carver<'_> {
     fn shares(&self, id: NodeId) -> bool {
         match &self.graph.node(id).kind {
             NodeKind::Host(call) => match Call::of(call.as_ref()).map(|c| &c.action) {
-                Some(Action::Torch { call, returns, .. }) => {
-                    call.op().is_some() && call.views() || *returns == Returns::List
-                }
+                Some(Action::Torch { call, returns, .. }) => lays_out(call) || *returns == Returns::List,
                 _ => false,
             },
             _ => false,

@@ -6,6 +6,7 @@
 //! inputs are then, and is one operation with a backward of its own for a tape; all between regions goes through the door.
 
 mod action;
+mod aliases;
 mod carve;
 mod code;
 mod freeze;
@@ -52,12 +53,23 @@ struct Ready {
     optimized: Arc<Graph>,
     log: PassLog,
     code: Code,
+    /// How regions are compiled. Where the program writes in place a region keeps what eager rules keep: what it would compute
+    /// again may have been written by then.
+    options: Options,
 }
 
 impl fmt::Debug for Scripted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scripted").field("name", &self.graph.name).finish()
     }
+}
+
+/// Whether a graph has such a call.
+fn any_call(graph: &Graph, is: impl Fn(&Call) -> bool) -> bool {
+    graph.walk().into_iter().any(|id| match &graph.node(id).kind {
+        graph::NodeKind::Host(call) => Call::of(call.as_ref()).is_some_and(&is),
+        _ => false,
+    })
 }
 
 /// Scripts a function of a program: torch.jit.script.
@@ -82,17 +94,15 @@ impl Scripted {
         // Whoever records the call does not record how it is made ready.
         let _outside = (door::outside(), door::no_grad());
         let graph = &self.graph;
-        let writes = graph.walk().into_iter().any(|id| match &graph.node(id).kind {
-            graph::NodeKind::Host(call) => Call::of(call.as_ref()).is_some_and(|c| c.action.writes()),
-            _ => false,
-        });
+        let writes = any_call(graph, |c| c.action.writes() || (c.action.trains() && !c.still));
         let (rewritten, mut log) = optimize(graph.clone(), &self.options)?;
         log.records.splice(0..0, self.done.iter().cloned());
         let (optimized, _) = carve::carve(&rewritten, writes)?;
         verify(&optimized)?;
         let optimized = Arc::new(optimized);
         let code = Code::of(&optimized)?;
-        Ok(self.ready.get_or_init(|| Ready { optimized, log, code }))
+        let options = Options { recompute: self.options.recompute && !writes, ..self.options.clone() };
+        Ok(self.ready.get_or_init(|| Ready { optimized, log, code, options }))
     }
 
     /// Calls it with arguments for the parameters that are not bound. Those left out at the end take their defaults, and
@@ -120,7 +130,8 @@ impl Scripted {
         host.tick()?;
         let _watched = interrupt::watch(host.stop.clone());
         let mut world = World { host, loaded, modes: Vec::new() };
-        run::run(&self.ready()?.code, &self.options, values, &mut world)
+        let ready = self.ready()?;
+        run::run(&ready.code, &ready.options, values, &mut world)
     }
 
     /// The parameters that are not bound to values.

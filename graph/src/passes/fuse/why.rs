@@ -51,7 +51,7 @@ impl Category {
             Unfusible::ReducedAxesDiffer { .. } => Category::ReducedAxes,
             Unfusible::ShapesDiffer { .. } => Category::Shapes,
             Unfusible::TwoPoints { .. } => Category::TwoPoints,
-            Unfusible::GatherOfComputedValue => Category::Gather,
+            Unfusible::GatherOfComputedValue | Unfusible::GatherOfBroadcast => Category::Gather,
             Unfusible::OrderDiffers { .. } | Unfusible::SeedVaries => Category::LoopOrder,
             Unfusible::NoOutput
             | Unfusible::UnknownNode(_)

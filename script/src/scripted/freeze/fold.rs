@@ -5,9 +5,10 @@
 //! of unrolling. What fails keeps its place: it has to fail when the program runs, where its line is known, and if it is
 //! reached at all.
 
-use super::aliases::{Aliases, argument};
 use super::values::{Emit, is_plain, size};
 use crate::scripted::action::{Action, Call};
+use crate::scripted::aliases::{Aliases, argument};
+use crate::scripted::any_call;
 use crate::scripted::perform::{Args, World, perform, unpack};
 use crate::scripted::region::value_of;
 use crate::tree::Program;
@@ -273,8 +274,9 @@ impl Fold<'_, '_, '_> {
     fn stilled(&mut self, rewrite: &mut Rewrite, node: &Node, call: &Call) -> Result<Outcome> {
         let operands = node.operands.iter().map(|o| rewrite.map.operand(o)).collect::<Result<_>>()?;
         let types: Vec<Type> = node.outputs.iter().map(|&v| rewrite.old.ty(v).clone()).collect();
-        let writes = self.aliases.as_ref().is_none_or(Aliases::writes);
-        let kind = NodeKind::Host(Call::still(call.action.clone(), writes));
+        let ordered = self.aliases.as_ref().is_none_or(Aliases::writes)
+            || any_call(rewrite.old, |c| matches!(c.action, Action::GradMode(_)));
+        let kind = NodeKind::Host(Call::still(call.action.clone(), ordered));
         let made = rewrite.new.node(kind, operands, Vec::new(), &types, node.origin);
         rewrite.changes.push(format!("{} does not train", call.name()).into());
         Ok(Outcome::Replaced(rewrite.new.outputs(made).to_vec()))

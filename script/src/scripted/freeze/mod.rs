@@ -7,19 +7,18 @@
 //! `absorb` makes a batch normalisation that follows a convolution part of its weights. Folding keeps every bit; `absorb` does
 //! not, and is left out where passes must be bitwise.
 
-mod aliases;
 mod fold;
 mod values;
 
 use super::Scripted;
 use super::action::{Action, Call};
+use super::aliases::Aliases;
 use super::perform::World;
 use crate::archive;
 use crate::interpret::Host;
 use crate::tree::Parameter;
 use crate::types::Type;
 use crate::value::{Dict, Object, Value};
-use aliases::Aliases;
 use fold::{Fold, Loops};
 use graph::ir::{Graph, NodeKind};
 use graph::passes::{Change, Class, Record};

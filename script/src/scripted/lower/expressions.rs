@@ -1,6 +1,7 @@
 //! Expressions: one function from an expression to its value.
 
 use super::{Lowering, assigned_in, ir_type, pieces};
+use crate::calls::Resolved;
 use crate::scripted::action::{Action, Call};
 use crate::tree::{Constant, Expr, ExprKind, IndexPart, Returns, Slot};
 use crate::types::Type;
@@ -98,15 +99,8 @@ impl Lowering<'_> {
                 self.at(e.span);
                 let ty = if *returns == Returns::Nothing { IrType::AnyTensor } else { ty };
                 let action = Action::Torch { call: call.clone(), given, returns: returns.clone() };
-                let known = |name: &str| {
-                    let at = call.parameters.iter().position(|p| p.name == name)?;
-                    Some(match &args.get(at)?.as_ref()?.kind {
-                        ExprKind::Constant(c) => number(c),
-                        _ => None,
-                    })
-                };
-                return Ok(match action.is_still(&known) {
-                    true => self.made(Call::still(action, self.writes), operands, &[ty])[0],
+                return Ok(match action.is_still(&|name| known(call, args, name)) {
+                    true => self.made(Call::still(action, self.ordered), operands, &[ty])[0],
                     false => self.one(action, operands, ty),
                 });
             }
@@ -224,6 +218,15 @@ fn number(constant: &Constant) -> Option<Scalar> {
         Host::Scalar(number) => Some(number),
         _ => None,
     }
+}
+
+/// What is known of an argument of a call: `None` where it is left out, else its number, if it is written there.
+pub(super) fn known(call: &Resolved, args: &[Option<Expr>], name: &str) -> Option<Option<Scalar>> {
+    let at = call.parameters.iter().position(|p| p.name == name)?;
+    Some(match &args.get(at)?.as_ref()?.kind {
+        ExprKind::Constant(c) => number(c),
+        _ => None,
+    })
 }
 
 /// A constant of the source as a constant of the graph.

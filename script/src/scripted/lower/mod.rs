@@ -33,7 +33,7 @@ pub(super) fn lower(program: &Program, function: FunctionId) -> Result<Graph> {
         program,
         builder: Builder::new(found.name.to_string()),
         frames: Vec::new(),
-        writes: writes(program),
+        ordered: ordered(program),
         place: program.source.id(),
     };
     let _kept = origin::keep();
@@ -100,8 +100,9 @@ struct Lowering<'p> {
     program: &'p Program,
     builder: Builder,
     frames: Vec<Frame>,
-    /// Whether the program writes to tensors in place.
-    writes: bool,
+    /// Whether what is computed depends on where it stands: the program writes to tensors in place, or switches gradients
+    /// on or off.
+    ordered: bool,
     place: SourceId,
 }
 
@@ -159,7 +160,7 @@ impl Lowering<'_> {
 
     /// A node of an action.
     fn node(&mut self, action: Action, operands: Vec<Operand>, types: &[IrType]) -> Vec<ValueId> {
-        self.made(Call::new(action, self.writes), operands, types)
+        self.made(Call::new(action, self.ordered), operands, types)
     }
 
     fn made(&mut self, call: Arc<Call>, operands: Vec<Operand>, types: &[IrType]) -> Vec<ValueId> {
@@ -380,8 +381,8 @@ impl Lowering<'_> {
     }
 }
 
-/// Whether any function of the program writes to a tensor in place.
-fn writes(program: &Program) -> bool {
+/// Whether any function of the program writes to a tensor in place or switches gradients on or off.
+fn ordered(program: &Program) -> bool {
     let mut found = false;
     for function in &program.functions {
         visit_statements(&function.body, &mut |visited| {
@@ -394,11 +395,14 @@ fn writes(program: &Program) -> bool {
                                 target: Target::Elements { .. } | Target::Grad { .. },
                                 ..
                             }
+                            | StmtKind::Grad { .. }
                     ) || matches!(&stmt.kind, StmtKind::Augmented { value, .. } if value.ty == Type::Tensor)
                 }
                 Visited::Expression(e) => match &e.kind {
-                    ExprKind::Torch { call, returns, .. } => {
-                        Action::Torch { call: call.clone(), given: 0, returns: returns.clone() }.writes()
+                    ExprKind::Torch { call, args, returns } => {
+                        let action = Action::Torch { call: call.clone(), given: 0, returns: returns.clone() };
+                        let known = |name: &str| expressions::known(call, args, name);
+                        action.writes() || (action.trains() && !action.is_still(&known))
                     }
                     ExprKind::Builtin(builtin, _) => Action::Builtin(builtin).writes(),
                     _ => false,

@@ -77,16 +77,10 @@ impl Lowering<'_> {
                     super::assigned_in(test).into_iter().filter(|s| !slots.contains(s)).collect::<Vec<_>>(),
                 );
                 let after = self.handed_on(stmt, &mut slots);
-                self.repeat(
-                    &slots,
-                    &after,
-                    Vec::new(),
-                    &mut |this, _| this.value(test),
-                    &mut |this, _| {
-                        this.block(body, within)?;
-                        Ok(Vec::new())
-                    },
-                )?;
+                self.repeat(&slots, &after, Vec::new(), &mut |this, _| this.value(test), &mut |this, _| {
+                    this.block(body, within)?;
+                    Ok(Vec::new())
+                })?;
             }
             StmtKind::For { target, iterable, body } => self.each(stmt, target, iterable, body, within)?,
             StmtKind::Grad { enabled, body } => {

@@ -5,7 +5,7 @@
 //! when the list grows. The classes are too large rather than too small: what is called written may never be, but what is
 //! not is not.
 
-use crate::scripted::action::{Action, Call};
+use super::action::{Action, Call};
 use crate::tree::Returns;
 use graph::ir::{Graph, HostCall as _, HostEffect, Node, NodeKind, Operand, Type, ValueId};
 use runtime::error::Origin;
