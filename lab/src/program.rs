@@ -2,7 +2,7 @@
 //! into which tensors are put, its results flattened.
 
 use crate::drivers::{arguments_of, program_options, tensors_of};
-use crate::execute::execute;
+use crate::execute::{autograd, execute};
 use crate::modes::{Mode, Staging};
 use crate::reference::{self, File};
 use graph::Options;
@@ -481,39 +481,41 @@ pub fn run(entry: &Entry, arguments: &Generated, request: &RunRequest) -> Result
     let inputs = arguments.tensors.iter().map(|t| t.to_device(request.device)).collect::<Result<Vec<_>>>()?;
     let entry = &entry.on(request.device)?;
     let function = entry.in_mode(request.mode, request.exact)?.bound(arguments.templates.clone());
-    let run = |cotangents: &[Option<Tensor>], wanted: &[usize]| {
-        execute(request.mode, request.exact, &function, &inputs, cotangents, wanted)
+    let mut frozen: Vec<String> = Vec::new();
+    let mut run = |cotangents: &[Option<Tensor>], wanted: &[usize]| {
+        if request.mode.staging != Staging::Compile {
+            return execute(request.mode, request.exact, &function, &inputs, cotangents, wanted);
+        }
+        let options = program_options(request.mode.options(request.exact));
+        let compiled = graph::compile::compile("program", options, |args| function(&tensors_of(args)?));
+        let call = |inputs: &[Tensor]| compiled.call(&arguments_of(inputs));
+        let results = autograd(&call, &inputs, cotangents, wanted)?;
+        frozen.extend(compiled.graph_breaks().into_iter().map(|line| format!("graph break: {line}")));
+        frozen.extend(compiled.fallbacks());
+        Ok(results)
     };
     let named = entry.differentiable(arguments);
+    let quiet = Entry { quiet: true, ..entry.clone() }.bound(arguments.templates.clone());
+    let copies = || inputs.iter().map(Tensor::copy).collect::<Result<Vec<_>>>();
+    // A trace shows what it froze when it is recorded, and the inputs may be written by the run.
+    let examples = (request.mode.staging == Staging::Trace).then(copies).transpose()?;
     let (outputs, gradients) = match request.grad {
         false => run(&[], &[])?,
         true => {
             // The outputs' types are those of a first run, which eager gives without staging anything.
-            let like = entry.bound(arguments.templates.clone())(&inputs)?;
             let ones = |t: &Tensor| t.dtype().is_float().then(|| t.ones_like(None)).transpose();
-            let cotangents = like.iter().map(ones).collect::<Result<Vec<_>>>()?;
+            let cotangents = quiet(&copies()?)?.iter().map(ones).collect::<Result<Vec<_>>>()?;
             run(&cotangents, &named.iter().map(|(at, _)| *at).collect::<Vec<_>>())?
         }
     };
-    let mut frozen: Vec<String> = Vec::new();
-    if request.mode.staging == Staging::Trace {
+    if let Some(examples) = examples {
         let options = graph::TraceOptions { check: false, ..Default::default() };
-        let quiet = Entry { quiet: true, ..entry.clone() };
-        let traced = graph::trace("frozen", &inputs, options, quiet.bound(arguments.templates.clone()))?;
+        let traced = graph::trace("frozen", &examples, options, quiet)?;
         for warning in traced.warnings().iter().map(ToString::to_string) {
             if !frozen.contains(&warning) {
                 frozen.push(warning);
             }
         }
-    }
-    if request.mode.staging == Staging::Compile {
-        let quiet = Entry { quiet: true, ..entry.clone() };
-        let function = quiet.bound(arguments.templates.clone());
-        let options = program_options(request.mode.options(request.exact));
-        let compiled = graph::compile::compile("breaks", options, move |args| function(&tensors_of(args)?));
-        compiled.call(&arguments_of(&inputs))?;
-        frozen.extend(compiled.graph_breaks().into_iter().map(|line| format!("graph break: {line}")));
-        frozen.extend(compiled.fallbacks());
     }
     let outputs = outputs.into_iter().enumerate().map(|(i, t)| (format!("out{i}"), t));
     let gradients =

@@ -163,6 +163,71 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
     return torch.zeros(5, 3, dtype=x.dtype).index_add(0, index, x * w)",
         &[],
     ),
+    (
+        "a look under no_grad",
+        "
+    p = x * 2.0
+    with torch.no_grad():
+        s = bool(p.sum() > -99.0)
+    if s:
+        p = p * w
+    return p * x",
+        &["torch.trace"],
+    ),
+    (
+        "a write through a view that is older than a look",
+        "
+    y = x * 1.0
+    v = y[1:]
+    if bool(y.sum() > -99.0):
+        v.add_(y[:1])
+    return y * w",
+        &["torch.trace", "tf", "tf.function", "static"],
+    ),
+    (
+        "a write to the base of a view that is older than a look",
+        "
+    y = x * 1.0
+    v = y[1:]
+    v.add_(y[:1])
+    if bool(y.sum() > -99.0):
+        y[0] = v[-1]
+    if bool(y.sum() > -99.0):
+        v.mul_(w[1:])
+    return torch.cat([y, v])",
+        &["torch.trace", "tf", "tf.function", "static"],
+    ),
+    (
+        "writes between looks in a loop",
+        "
+    y = x * 1.0
+    for i in range(3):
+        y[1:].add_(y[:1] * 0.5)
+        if bool(y.sum() > 99.0):
+            y = y * 0.5
+        y[0] = y[-1]
+    return y * w",
+        &["torch.trace", "tf", "tf.function", "static"],
+    ),
+    (
+        "a write after a look to what lies in another order",
+        "
+    q = (x * w).t().contiguous().t()
+    if bool(q.sum() > -99.0):
+        q *= 0.5
+    return q * x",
+        TENSORS,
+    ),
+    (
+        "detached before a look and used after it",
+        "
+    y = x * w
+    d = y.detach()
+    if bool(y.sum() > -99.0):
+        y = y * d
+    return y * d",
+        &[],
+    ),
 ];
 
 /// Modes whose tensors have no memory to write to, so that their gradients know of no write.

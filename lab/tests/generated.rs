@@ -2,9 +2,12 @@
 //! place and stretches under `no_grad`. Whatever mode runs one gives the values and gradients that `torch` gives, or its error.
 
 use eager::{Autograd as _, GradOptions};
+use graph::Argument;
+use graph::compile::{CompileOptions, compile};
 use lab::modes::{MODES, Mode};
 use lab::program::{Entry, Generated, RunRequest, Template, run};
 use runtime::error::Result;
+use runtime::value::Host;
 use runtime::{DeviceId, Scalar, Tensor};
 use script::tree::Program;
 use std::fmt::Write as _;
@@ -196,10 +199,13 @@ fn told(outcome: Result<Vec<Tensor>>) -> std::result::Result<Vec<Vec<f64>>, Stri
 }
 
 /// Results and gradients of their sum, as eager code asks for them.
-fn eager(entry: &Entry, arguments: &Generated) -> Result<Vec<Tensor>> {
+fn eager(
+    arguments: &Generated,
+    program: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
+) -> Result<Vec<Tensor>> {
     let leaves: Vec<Tensor> =
         arguments.tensors.iter().map(|t| t.copy()?.requires_grad_(true)).collect::<Result<_>>()?;
-    let mut results = entry.bound(arguments.templates.clone())(&leaves)?;
+    let mut results = program(&leaves)?;
     let total = results[0].sum(&[], false)?.add(&results[1].sum(&[], false)?)?;
     let wanted: Vec<&Tensor> = leaves.iter().collect();
     let totals: &[&Tensor] = if total.requires_grad() { &[&total] } else { &[] };
@@ -220,18 +226,17 @@ fn is_near(a: &[Vec<f64>], b: &[Vec<f64>]) -> bool {
 
 const PROGRAMS: u64 = 400;
 
-#[test]
-fn scripted_again_and_again() {
-    let mode = Mode::named("torch.script").unwrap();
+/// A program called again and again, with arguments of other sizes and values too: each time like eager code.
+fn again_and_again<F: Fn(&Generated) -> Result<Vec<Tensor>>>(made: impl Fn(&Entry) -> F) {
     let mut failures = Vec::new();
     for seed in 0..PROGRAMS {
         let text = text(seed);
         let entry = Entry::of(Arc::new(Program::parse("program.py", &text.out).unwrap()), "forward").unwrap();
-        let scripted = entry.in_mode(mode, false).unwrap();
+        let program = made(&entry);
         for call in [0, 0, 1, 2, 3, 0] {
             let arguments = arguments(call);
-            let expected = told(eager(&entry, &arguments));
-            let found = told(eager(&scripted, &arguments));
+            let expected = told(eager(&arguments, |x| entry.bound(arguments.templates.clone())(x)));
+            let found = told(program(&arguments));
             let same = match (&expected, &found) {
                 (Ok(a), Ok(b)) => is_near(a, b),
                 (Err(_), Err(_)) => true,
@@ -249,6 +254,38 @@ fn scripted_again_and_again() {
         }
     }
     assert!(failures.is_empty(), "{} of {PROGRAMS}\n{}", failures.len(), shortest(&failures));
+}
+
+#[test]
+fn scripted_again_and_again() {
+    let mode = Mode::named("torch.script").unwrap();
+    again_and_again(|entry| {
+        let scripted = entry.in_mode(mode, false).unwrap();
+        move |arguments| eager(arguments, |x| scripted.bound(arguments.templates.clone())(x))
+    });
+}
+
+#[test]
+fn compiled_again_and_again() {
+    again_and_again(|entry| {
+        let entry = entry.clone();
+        let program = move |args: &[Argument]| {
+            let (numbers, tensors): (Vec<&Argument>, Vec<&Argument>) =
+                args.iter().partition(|a| matches!(a, Argument::Host(_)));
+            let tensors = tensors.into_iter().map(|a| a.tensor().cloned()).collect::<Result<Vec<_>>>()?;
+            let Host::Scalar(k) = numbers[0].host()? else { unreachable!() };
+            entry.bound(vec![Template::Tensor(0), Template::Tensor(1), Template::Number(*k)])(&tensors)
+        };
+        let options = CompileOptions { dynamic: true, ..CompileOptions::default() };
+        let compiled = compile("program", options, program);
+        move |arguments| {
+            let Template::Number(k) = arguments.templates[2] else { unreachable!() };
+            eager(arguments, |x| {
+                let tensors = x.iter().cloned().map(Argument::Tensor);
+                compiled.call(&tensors.chain([Argument::Host(Host::Scalar(k))]).collect::<Vec<_>>())
+            })
+        }
+    });
 }
 
 #[test]

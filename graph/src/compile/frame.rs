@@ -237,6 +237,15 @@ impl Backend for Arc<Frame> {
         Ok(())
     }
 
+    fn settled(&self, at: Looked) -> Result<Tensor> {
+        let state = self.state();
+        let place = match at {
+            Looked::Argument(i, views) => Place { from: From::Argument(i), views },
+            Looked::Memory(tensor) => state.place(tensor)?,
+        };
+        place.tensor(&self.args, &state.made, &state.variables)
+    }
+
     fn extent(&self, argument: Option<usize>, dim: Option<usize>) {
         let mut state = self.state();
         match argument {
@@ -297,16 +306,13 @@ impl Frame {
             };
             code.used.iter().map(place).collect::<Result<Vec<_>>>()?
         };
-        let part = Arc::new(Part { key, code, inputs });
+        let part = Arc::new(Part { key, code, inputs, graded: work.program.graded });
         let (made, start) = {
             let mut state = self.state();
             (std::mem::take(&mut state.made), state.variables.clone())
         };
         let inputs = part.inputs(&self.args, &made, &start);
-        let results = inputs.and_then(|inputs| {
-            let ready = part.code.ready(&inputs)?;
-            part.code.run(ready, &inputs, work.origin)
-        });
+        let results = inputs.and_then(|inputs| part.run(part.code.ready(&inputs)?, &inputs, work.origin));
         self.state().made = made;
         Ok((part, results?))
     }

@@ -43,8 +43,8 @@ pub enum Guard {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Guards {
     pub(super) args: Vec<Guard>,
-    /// For each tensor, the first with the same memory.
-    aliases: Vec<usize>,
+    /// For each argument, the first with the same memory.
+    aliases: Vec<Alias>,
     grad_mode: bool,
 }
 
@@ -116,16 +116,37 @@ impl Guard {
     }
 }
 
-fn aliases(args: &[Argument]) -> impl Iterator<Item = usize> + '_ {
-    let storage = |a: &Argument| match a {
+/// Whose memory an argument has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Alias {
+    /// Its own.
+    None,
+    /// It is that argument once more.
+    Same(usize),
+    /// It looks at that argument's memory in another way, or with another history.
+    Shares(usize),
+}
+
+fn aliases(args: &[Argument]) -> impl Iterator<Item = Alias> + '_ {
+    let memory = |a: &Argument| match a {
         Argument::Tensor(t) => t.storage().ok().map(|s| s.address()),
         Argument::Host(_) | Argument::Variable(_) => None,
     };
     args.iter().enumerate().map(move |(i, a)| {
-        let own = storage(a);
-        let same = args[..i].iter().position(|b| own.is_some() && storage(b) == own);
-        same.unwrap_or(i)
+        let own = memory(a);
+        match args[..i].iter().position(|b| own.is_some() && memory(b) == own) {
+            None => Alias::None,
+            Some(first) if is_same(&args[first], a) => Alias::Same(first),
+            Some(first) => Alias::Shares(first),
+        }
     })
+}
+
+/// Whether two arguments that share memory are one.
+fn is_same(a: &Argument, b: &Argument) -> bool {
+    let (Argument::Tensor(a), Argument::Tensor(b)) = (a, b) else { return false };
+    let plain = !requires_grad(a) && !requires_grad(b);
+    a.same(b) || (plain && a.dtype() == b.dtype() && a.layout() == b.layout())
 }
 
 impl Guards {
@@ -153,6 +174,16 @@ impl Guards {
         }
         let same = aliases(args).eq(self.aliases.iter().copied());
         (!same).then_some(Failure::Aliases)
+    }
+
+    /// For each argument, the one that it is once more.
+    pub(super) fn same(&self) -> impl Iterator<Item = Option<usize>> + '_ {
+        self.aliases.iter().map(|alias| if let Alias::Same(first) = alias { Some(*first) } else { None })
+    }
+
+    /// Whether two arguments look at the same memory in different ways.
+    pub(super) fn shares(&self) -> bool {
+        self.aliases.iter().any(|alias| matches!(alias, Alias::Shares(_)))
     }
 
     /// Whether two calls differ in extents alone, each of them neither 0 nor 1: which (argument, dimension).

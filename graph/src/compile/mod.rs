@@ -183,8 +183,15 @@ where
         };
         let start = Instant::now();
         let guards = Guards::of(args);
-        let finished = self.host(args, tensors, Vec::new(), origin)?;
-        let Ran { results, finished, escaped } = finished;
+        if guards.shares() {
+            let how = How::Eager("arguments look at the same memory in different ways".into());
+            let mut state = self.state();
+            state.entries.insert(0, Entry { guards, how, looked: Vec::new(), looked_inside: false });
+            state.log.push(Recompile { why, took: start.elapsed(), origin });
+            drop(state);
+            return (self.program)(args);
+        }
+        let Ran { results, finished, escaped } = self.host(args, tensors, Vec::new(), origin)?;
         let mut state = self.state();
         self.note_breaks(&mut state, &finished.path);
         let how = match (&finished.effect, escaped) {
@@ -271,20 +278,19 @@ where
         origin: Origin,
     ) -> Result<Finished> {
         let results = {
-            let mut given = tensors.iter().map(|t| {
-                let stand_in = recorder.argument(t)?;
-                stand_in.set_slot(t.slot());
-                Ok(stand_in)
-            });
-            let given: Vec<Argument> = args
-                .iter()
-                .map(|arg| match arg {
-                    Argument::Tensor(_) => {
-                        given.next().unwrap_or_else(|| arg.tensor().cloned()).map(Argument::Tensor)
+            let mut tensors = tensors.iter();
+            let mut given: Vec<Argument> = Vec::with_capacity(args.len());
+            for (arg, same) in args.iter().zip(Guards::of(args).same()) {
+                given.push(match (arg, same) {
+                    (Argument::Host(_) | Argument::Variable(_), _) => arg.clone(),
+                    (Argument::Tensor(tensor), same) => {
+                        let tensor = tensors.next().unwrap_or(tensor);
+                        let stand_in = recorder.argument(tensor)?;
+                        stand_in.set_slot(tensor.slot());
+                        same.map_or(Argument::Tensor(stand_in), |first| given[first].clone())
                     }
-                    Argument::Host(_) | Argument::Variable(_) => Ok(arg.clone()),
-                })
-                .collect::<Result<_>>()?;
+                });
+            }
             let _scope = door::enter(recorder.clone());
             let results = (self.program)(&given);
             if results.is_err() {

@@ -209,7 +209,7 @@ impl Code {
 
     /// Runs it on the code that is ready, or on more: carries out write-backs, returns the other results, each with memory of
     /// its own.
-    pub(super) fn run(&self, ready: Option<Ready>, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
+    fn run(&self, ready: Option<Ready>, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
         let ready = match ready {
             Some(ready) => ready,
             None => self.keep(inputs)?,
@@ -243,9 +243,17 @@ pub(super) struct Part {
     pub(super) code: Arc<Code>,
     /// Where the graph's inputs are.
     pub(super) inputs: Vec<Place>,
+    /// Whether it has a history. Where gradients end in it, it says so itself.
+    pub(super) graded: bool,
 }
 
 impl Part {
+    /// `Code::run`, in the grad mode in which the part was recorded, whatever it is where the part ends.
+    pub(super) fn run(&self, ready: Option<Ready>, inputs: &[Tensor], origin: Origin) -> Result<Vec<Tensor>> {
+        let _mode = if self.graded { door::enable_grad() } else { door::no_grad() };
+        self.code.run(ready, inputs, origin)
+    }
+
     /// What the graph takes, found again.
     pub(super) fn inputs(
         &self,
@@ -319,7 +327,7 @@ pub(super) fn walk(paths: &[Arc<Path>], args: &[Tensor], origin: Origin) -> Resu
                 if at == 0 && ready.is_none() {
                     return Ok(Walk::Passed);
                 }
-                made.push(part.code.run(ready, &inputs, origin)?);
+                made.push(part.run(ready, &inputs, origin)?);
                 ran.push(part.clone());
             }
             Some(Step::Look { place, truth, .. }) => {

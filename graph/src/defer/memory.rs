@@ -99,6 +99,14 @@ pub(super) struct State {
     pub(super) sources: Vec<usize>,
     /// Added to a promise's number, so that numbers of different parts differ.
     pub(super) base: u64,
+    /// What was known of memory in earlier parts, by its address: a tensor that is a view of it is met as one again.
+    known: HashMap<usize, SmallVec<[Known; 1]>>,
+}
+
+/// What was known of memory: the tensor that its cell was about, and the views of that.
+struct Known {
+    base: Tensor,
+    views: Vec<View>,
 }
 
 impl State {
@@ -147,13 +155,33 @@ impl State {
         match self.find(tensor) {
             Found::At(place) => Ok(place),
             Found::New => {
-                let storage = tensor.storage()?.address();
-                let at = self.input(Held::Memory(tensor.clone()), tensor.layout().clone())?;
-                self.storages.entry(storage).or_default().push(at);
-                Ok((at, None))
+                let storage = tensor.storage()?;
+                let address = storage.address();
+                let Some((base, views)) = self.remembered(tensor)? else {
+                    let at = self.input(Held::Memory(tensor.clone()), tensor.layout().clone())?;
+                    self.storages.entry(address).or_default().push(at);
+                    return Ok((at, None));
+                };
+                let layout = base.layout().clone();
+                let at = self.input(Held::Memory(base), layout)?;
+                self.cells[at].views = views;
+                self.storages.entry(address).or_default().push(at);
+                let lost = || Error::internal("a view that was remembered is none");
+                self.layout(at, tensor.layout(), !is_tracked(tensor)).ok_or_else(lost)
             }
             Found::Clash => Err(Error::internal("a tensor of memory that was written elsewhere")),
         }
+    }
+
+    /// The memory of an earlier part of which a tensor is a view, with what is known to be a view of it.
+    fn remembered(&mut self, tensor: &Tensor) -> Result<Option<(Tensor, Vec<View>)>> {
+        let Some(all) = self.known.get_mut(&tensor.storage()?.address()) else { return Ok(None) };
+        let shows = |known: &Known| {
+            let view = || known.views.iter().any(|view| view.layout == *tensor.layout());
+            known.base.dtype() == tensor.dtype() && (known.base.layout() == tensor.layout() || view())
+        };
+        let found = all.iter().position(shows).map(|found| all.swap_remove(found));
+        Ok(found.map(|known| (known.base, known.views)))
     }
 
     /// A cell for memory that is there.
@@ -346,16 +374,30 @@ impl State {
         matches!(self.cells[at].held, Held::Argument(..)).then(|| (at, self.steps(at, view)))
     }
 
-    /// Forgets the part; arguments stay, with their views.
-    pub(super) fn restart(&mut self) -> Result<()> {
+    /// Forgets the part; arguments stay, with their views. So do the views of other memory, if they are to be `remembered`.
+    pub(super) fn restart(&mut self, remembered: bool) -> Result<()> {
         let base = self.base + self.cells.len() as u64;
-        let old = std::mem::replace(self, State { base, ..State::default() });
+        let known = std::mem::take(&mut self.known);
+        let old = std::mem::replace(self, State { base, known, ..State::default() });
         for cell in old.cells {
-            if let Held::Argument(..) = cell.held {
-                let at = self.input(cell.held, cell.layout)?;
-                let views = cell.views.into_iter().map(|v| View { seen: u32::MAX, ..v });
-                self.cells[at].views = views.collect();
-            }
+            let Cell { held, layout, dtype, views, .. } = cell;
+            let views = views.into_iter().map(|v| View { seen: u32::MAX, ..v });
+            let base = match held {
+                Held::Argument(..) => {
+                    let at = self.input(held, layout)?;
+                    self.cells[at].views = views.collect();
+                    continue;
+                }
+                _ if !remembered || views.len() == 0 => continue,
+                Held::Memory(tensor) => tensor,
+                Held::Promise(promise) => {
+                    let Some(promise) = promise.upgrade() else { continue };
+                    let Ok(storage) = promise.storage() else { continue };
+                    Tensor::from_storage(storage.clone(), dtype, layout)
+                }
+            };
+            let address = base.storage()?.address();
+            self.known.entry(address).or_default().push(Known { base, views: views.collect() });
         }
         Ok(())
     }

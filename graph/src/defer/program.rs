@@ -6,6 +6,7 @@
 use crate::build::Builder;
 use crate::ir::{Graph, InputRole, NodeKind, Operand, Type, ValueId};
 use kernels::Scalar;
+use runtime::door;
 use runtime::error::{Error, Origin, Result};
 use runtime::infer::{Infer, InferArg, TensorType};
 use runtime::table::OpDef;
@@ -33,6 +34,8 @@ pub(crate) struct Program {
     pub(crate) nodes: Vec<Deferred>,
     /// Values that come from outside.
     pub(crate) inputs: Vec<ValueId>,
+    /// Whether any of it was recorded where the program wants a history.
+    pub(crate) graded: bool,
     key: Key,
 }
 
@@ -84,6 +87,7 @@ impl Program {
                 Operand::Host(h) => push_host(&mut self.key, h),
             }
         }
+        self.graded |= door::grad_mode();
         let first = self.types.len() as u32;
         let outputs = types.len() as u32;
         self.types.extend(types);

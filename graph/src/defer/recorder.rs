@@ -98,6 +98,13 @@ pub(crate) trait Backend: Send + Sync {
     fn assigned(&self, variable: u64) {
         let _ = variable;
     }
+    /// A tensor that is not deferred any more, with the history that it has outside of the recording.
+    fn settled(&self, at: Looked) -> Result<Tensor> {
+        match at {
+            Looked::Argument(..) => Err(Error::internal("an argument without its history")),
+            Looked::Memory(tensor) => Ok(tensor.clone()),
+        }
+    }
     /// Layouts over memory, each with the view ops that lead there.
     fn views(&self, base: &Tensor, views: Vec<(Layout, Vec<ViewStep>)>) -> Result<()> {
         let _ = (base, views);
@@ -234,7 +241,7 @@ impl Recorder {
                 Err(why)
             }
         };
-        state.restart()?;
+        state.restart(self.backend.follows())?;
         outcome
     }
 
@@ -311,6 +318,19 @@ impl Recorder {
     fn looked(&self, at: Looked, value: &Tensor, what: Observe, origin: Origin) -> Result<()> {
         let _outside = door::outside();
         self.backend.looked(at, value, what, origin)
+    }
+
+    /// A write that is not deferred. What is not recorded by a part is recorded now, if somebody wants a history.
+    fn write_now(&self, state: &State, op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
+        let _outside = door::outside();
+        let _mode = (self.backend.follows() && door::grad_mode()).then(door::enable_grad);
+        let settled = |t: &Tensor| {
+            let argument = state.argument(t).map(|(argument, views)| Looked::Argument(argument, views));
+            self.backend.settled(argument.unwrap_or(Looked::Memory(t)))
+        };
+        let settled = args.iter().map(|a| a.tensors().iter().map(settled).collect::<Result<Vec<_>>>());
+        let settled = settled.collect::<Result<Vec<_>>>()?;
+        door::mutate(op, &with_tensors(args, &settled), origin)
     }
 
     /// The tensors of other recorders among these are settled by them.
@@ -423,13 +443,7 @@ impl Recorder {
         if !state.may_defer(place) {
             self.backend.effect("a write to a part of memory, or to memory in another order", origin);
             self.flush_state(state, Why::Write, origin)?;
-            let now = |t: &Tensor| match t.pending() {
-                Some(pending) => state.stands_for(pending, t.layout()),
-                None => Ok(t.clone()),
-            };
-            let settled = args.iter().map(|a| a.tensors().iter().map(now).collect::<Result<Vec<_>>>());
-            let settled = settled.collect::<Result<Vec<_>>>()?;
-            return run::run_in_place(op, &with_tensors(args, &settled));
+            return self.write_now(state, op, args, origin);
         }
         let operands = self.operands(state, args)?;
         let value = state.program.emit1(op, operands, origin)?;
