@@ -22,6 +22,8 @@ pub(super) struct Place {
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<isize>,
     pub(super) dtype: DType,
+    /// Whether gradients end on the way to it, which layouts do not tell: a detached tensor lies where its base lies.
+    pub(super) detached: bool,
 }
 
 /// What a tensor object stands for.

@@ -67,6 +67,11 @@ impl State {
         }
     }
 
+    /// Whether a value has no history.
+    pub(super) fn is_unrecorded(&self, value: ValueId) -> bool {
+        self.unrecorded.contains(&value)
+    }
+
     /// Warns of the first operation of each stretch under `no_grad` that a trace along an example takes for any other.
     pub(super) fn forget(&mut self, outputs: &[ValueId], origin: Origin) -> Result<()> {
         let float =
@@ -130,13 +135,20 @@ impl State {
     }
 
     /// The input for a tensor of the surroundings, which lies so in this memory.
-    pub(super) fn capture(&mut self, tensor: &Tensor, storage: usize, layout: &Layout) -> Result<u32> {
+    pub(super) fn capture(
+        &mut self,
+        tensor: &Tensor,
+        storage: usize,
+        layout: &Layout,
+        detached: bool,
+    ) -> Result<u32> {
         let place = Place {
             storage,
             offset: layout.offset,
             shape: layout.shape.to_vec(),
             strides: layout.strides.to_vec(),
             dtype: tensor.dtype(),
+            detached,
         };
         if let Some(&cell) = self.places.get(&place) {
             return Ok(cell);

@@ -5,6 +5,7 @@ use super::scatter::Emit;
 use super::state::State;
 use super::{Recording, Source, Spec, Warning};
 use crate::build::Builder;
+use crate::defer::is_tracked;
 use crate::ir::{InputRole, NodeKind, Operand, Type, ValueId};
 use crate::stack;
 use kernels::{Dims, Layout};
@@ -13,6 +14,7 @@ use runtime::device::DeviceId;
 use runtime::door::{self, Interpreter, Observe, Outputs, Scope};
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::infer::TensorType;
+use runtime::ops;
 use runtime::profile::{self, Bucket};
 use runtime::table::{Effect, OpDef};
 use runtime::tensor::{Payload, Tensor, Traced};
@@ -167,25 +169,31 @@ impl Tracer {
             Payload::Traced(traced) if traced.tracer == self.id => Ok(traced.value),
             Payload::Traced(traced) => match active(traced.tracer) {
                 Some(other) => {
-                    let (root, layout) = other.memory(traced.value);
-                    state.capture(tensor, root, &layout)
+                    let (root, layout, detached) = other.memory(traced.value);
+                    state.capture(tensor, root, &layout, detached)
                 }
                 None => Err(runtime::tensor::escaped(traced)),
             },
-            Payload::Pending(pending) => state.capture(tensor, pending.address(), tensor.layout()),
-            Payload::Storage(storage) => state.capture(tensor, storage.address(), tensor.layout()),
+            Payload::Pending(pending) => {
+                state.capture(tensor, pending.address(), tensor.layout(), !is_tracked(tensor))
+            }
+            Payload::Storage(storage) => {
+                state.capture(tensor, storage.address(), tensor.layout(), !is_tracked(tensor))
+            }
         }
     }
 
     /// Which memory a cell would have, by a number that no memory has, and how it would lie in it: tensors of one tracer
-    /// that another captures share memory as views do.
-    fn memory(&self, cell: u32) -> (usize, Layout) {
+    /// that another captures share memory as views do. Also whether gradients end on the way to it.
+    fn memory(&self, cell: u32) -> (usize, Layout, bool) {
         let state = self.state();
         let mut root = cell;
+        let mut detached = state.is_unrecorded(state.cells[cell as usize].value);
         while let Some(view) = &state.cells[root as usize].view {
             root = view.base;
+            detached |= std::ptr::eq(view.op, &ops::DETACH);
         }
-        (!((self.id as usize) << 32 | root as usize), state.cells[cell as usize].layout.clone())
+        (!((self.id as usize) << 32 | root as usize), state.cells[cell as usize].layout.clone(), detached)
     }
 
     fn operands(&self, state: &mut State, args: &[Arg]) -> Result<Vec<Operand>> {

@@ -7,6 +7,7 @@ mod composed;
 mod draws;
 mod functions;
 mod hosts;
+pub(crate) mod in_place;
 mod linear;
 mod operations;
 mod order;

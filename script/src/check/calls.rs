@@ -185,13 +185,22 @@ impl Body<'_, '_> {
             if let Some(call) = calls::resolve(&format!("torch.Tensor.{}", name.text)) {
                 return self.call_torch(call, Some(object), a);
             }
-            let in_place = name.text.strip_suffix('_').filter(|base| !base.ends_with('_'));
-            if let Some(call) = in_place.and_then(|base| calls::resolve(&format!("torch.Tensor.{base}"))) {
+            let written = calls::in_place::written(&name.text);
+            if let Some(call) = written.and_then(|base| calls::resolve(&format!("torch.Tensor.{base}"))) {
                 let mut e = self.call_torch(call, Some(object), a);
                 if let ExprKind::Torch { returns, .. } = &mut e.kind {
                     *returns = Returns::Nothing;
                 }
                 return e;
+            }
+            if let Some(base) = calls::in_place::reshaped(&name.text) {
+                let what = format!("'{}' changes the extents of a tensor in place", name.text);
+                let d = Diagnostic::new(Kind::Unsupported, name.span, what);
+                let hint =
+                    format!("a tensor keeps its extents here; give its name to another: 'x = x.{base}(...)'");
+                self.c.report(d.hint(hint));
+                self.arguments_alone(a);
+                return wrong(a.span);
             }
         }
         let d =
