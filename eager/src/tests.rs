@@ -394,9 +394,50 @@ fn views_of_leaves_and_views_made_without_gradients_refuse_writes() {
     drop(guard);
     assert!(!part.requires_grad());
     assert_eq!(add_in_place(&part, &w).unwrap_err().kind(), ErrorKind::InPlace);
+    assert_eq!(add_in_place(&part, 1.0).unwrap_err().kind(), ErrorKind::InPlace);
     let apart = h.detach().unwrap();
     add_in_place(&apart, &w).unwrap();
     assert!(apart.requires_grad() && h.grad_fn().unwrap() == "mul");
+    // A leaf that looks at memory without a history.
+    let half = iota(4).slice(0, None, Some(2), 1).unwrap().requires_grad_(true).unwrap();
+    let first = half.select(0, 0).unwrap();
+    assert_eq!(add_in_place(&first, 1.0).unwrap_err().kind(), ErrorKind::InPlace);
+}
+
+#[test]
+fn one_of_several_views_refuses_writes_with_gradients() {
+    let h = &leaf(&[1.0, 2.0, 3.0, 4.0]) * 2.0;
+    let siblings = [
+        h.unbind(0).unwrap(),
+        h.split(2, 0).unwrap(),
+        h.chunk(2, 0).unwrap(),
+        h.split_sizes(&[1, 3], 0).unwrap(),
+    ];
+    for view in siblings.iter().flatten() {
+        let error = add_in_place(view, 1.0).unwrap_err();
+        assert!(error.to_string().contains("one of several views"), "{error}");
+    }
+    let within = siblings[1][0].slice(0, None, Some(1), 1).unwrap();
+    assert_eq!(add_in_place(&within, 1.0).unwrap_err().kind(), ErrorKind::InPlace);
+    // Without gradients, and through a view of its own, they may be written.
+    add_in_place(&h.detach().unwrap().unbind(0).unwrap()[0], 1.0).unwrap();
+    add_in_place(&h.select(0, 1).unwrap(), 1.0).unwrap();
+    assert_eq!(values(&h), [3.0, 5.0, 6.0, 8.0]);
+}
+
+#[test]
+fn a_write_whose_operand_lies_partly_under_it_is_refused() {
+    let y = iota(5);
+    let (front, back) = (y.slice(0, None, Some(4), 1).unwrap(), y.slice(0, Some(1), None, 1).unwrap());
+    let error = add_in_place(&back, &front).unwrap_err();
+    assert!(error.kind() == ErrorKind::InPlace && error.to_string().contains("share some"), "{error}");
+    let square = iota(4).reshape(&[2, 2]).unwrap();
+    assert_eq!(add_in_place(&square, &square.t().unwrap()).unwrap_err().kind(), ErrorKind::InPlace);
+    // All of them in the same places, none, or with gaps, which torch does not look into either.
+    add_in_place(&y, &y).unwrap();
+    add_in_place(&y.slice(0, None, Some(2), 1).unwrap(), &y.slice(0, Some(2), Some(4), 1).unwrap()).unwrap();
+    add_in_place(&y.slice(0, None, None, 2).unwrap(), &y.slice(0, Some(2), None, 1).unwrap()).unwrap();
+    assert_eq!(values(&y)[1], 8.0);
 }
 
 #[test]

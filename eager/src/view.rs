@@ -9,8 +9,7 @@ use crate::node::{Edge, Links, Node, Rule};
 use kernels::Layout;
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::shared::Shared;
-use runtime::table::Gradients;
-use runtime::tensor::flags;
+use runtime::table::{Effect, Gradients};
 use runtime::{DeviceId, Tensor};
 use smallvec::{SmallVec, smallvec};
 
@@ -114,18 +113,34 @@ pub(crate) fn history(view: &Tensor, base: &Tensor) -> Edge {
 /// Whether `target` may be written to in place while its write is recorded.
 pub(crate) fn check_target(target: &Tensor) -> Result<()> {
     let Some(base) = target.base() else { return Ok(()) };
-    if let Edge::Leaf(_) = own_history(base) {
+    let of_leaf = match own_history(base) {
+        Edge::Leaf(_) => true,
+        Edge::Node(..) => false,
+        // The leaf may itself be a view of memory without a history.
+        Edge::None => leads_to_leaf(own_history(target)),
+    };
+    if of_leaf {
         return Err(Error::new(
             ErrorKind::InPlace,
             "a view of a leaf tensor that requires grad is being used in an in-place operation",
         )
         .hint("update it under no_grad(), or write into a copy"));
     }
-    if target.flags() & flags::VIEW == 0 {
-        return Err(Error::new(ErrorKind::InPlace, "the target is a view that was made under no_grad")
-            .hint("make the view outside of no_grad(), or write into a copy"));
-    }
     Ok(())
+}
+
+/// Whether only views lie between a tensor and a leaf.
+fn leads_to_leaf(mut edge: Edge) -> bool {
+    loop {
+        edge = match edge {
+            Edge::None => return false,
+            Edge::Leaf(_) => return true,
+            Edge::Node(node, _) => match (&node.rule, node.edges.first()) {
+                (Rule::Op(op), Some(before)) if matches!(op.effect, Effect::View(_)) => before.clone(),
+                _ => return false,
+            },
+        }
+    }
 }
 
 /// After a write through the view `target` that `node` recorded: the new history of its base.

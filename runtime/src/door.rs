@@ -12,9 +12,10 @@
 
 use crate::callable::Callable;
 use crate::error::{Error, ErrorKind, Origin, Result};
-use crate::table::{Lower, OpDef};
+use crate::table::{Effect, Lower, OpDef};
 use crate::tensor::{self, Tensor, flags};
 use crate::value::Arg;
+use crate::writes;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -353,6 +354,7 @@ fn runs_below_slots(op: &'static OpDef, args: &[Arg]) -> bool {
 /// An operation whose result replaces the elements of `args[0]`, in place and visible through every view of it.
 pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
     let bits = union_of_flags(args) & INPUT_BITS.get();
+    check_write(op, args).map_err(|e| explain(e, op, args, origin))?;
     let outcome = match handler(bits, args.iter().flat_map(|a| a.tensors())) {
         Ok(Handler::Engine(engine)) => {
             let _mask = without_engines();
@@ -364,6 +366,14 @@ pub fn mutate(op: &'static OpDef, args: &[Arg], origin: Origin) -> Result<()> {
         Err(e) => Err(e),
     };
     outcome.map_err(|e| explain(e, op, args, origin))
+}
+
+fn check_write(op: &'static OpDef, args: &[Arg]) -> Result<()> {
+    if op.effect == Effect::Write {
+        return Ok(());
+    }
+    writes::check_overlap(args)?;
+    if grad_enabled() { writes::check_view(args) } else { Ok(()) }
 }
 
 /// The host looks at a tensor; returns one that is in memory.

@@ -34,6 +34,7 @@ pub mod tensor;
 pub mod testing;
 pub mod value;
 pub mod variable;
+mod writes;
 
 pub use device::DeviceId;
 pub use error::{Error, ErrorKind, Origin, Result};

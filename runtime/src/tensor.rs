@@ -119,6 +119,8 @@ pub mod flags {
     pub const VIEW: u8 = 4;
     /// The payload is pending.
     pub const PENDING: u8 = 8;
+    /// One of several views that one call gave, or a view of one.
+    pub const SIBLING: u8 = 16;
 }
 
 struct Inner {
@@ -409,6 +411,13 @@ impl Tensor {
         self.0.base.as_ref()
     }
 
+    /// This view as one of several that one call gave.
+    pub(crate) fn sibling(self) -> Tensor {
+        let bits = &self.0.flags;
+        self.0.slot.with_lock(|| bits.store(bits.load(Relaxed) | flags::SIBLING, Relaxed));
+        self
+    }
+
     /// Lets the history of a view follow its base.
     pub fn follow_base(&self) {
         if self.0.base.is_some() {
@@ -487,7 +496,8 @@ impl Tensor {
         if door::grad_enabled() {
             view.follow_base();
         }
-        Ok(view)
+        let sibling = self.0.flags.load(Relaxed) & flags::SIBLING != 0;
+        Ok(if sibling { view.sibling() } else { view })
     }
 
     /// The same memory seen through another layout; without slot, related to nothing. For executors.

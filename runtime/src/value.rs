@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A borrowed operand, as `bind` takes it. With a tag of a whole word it is copied by words.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[repr(u64)]
 pub enum Arg<'a> {
     /// A tensor.
@@ -189,6 +189,23 @@ impl Host {
             Arg::DType(v) => Host::DType(v),
             Arg::None => Host::None,
         })
+    }
+}
+
+impl fmt::Debug for Arg<'_> {
+    /// In words, for messages: a tensor by its type, a host value as `Host` writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Arg::Tensor(t) => write!(f, "a tensor {}", t.tensor_type()),
+            Arg::Tensors(list) => write!(f, "a list of {} tensors", list.len()),
+            Arg::Str(text) => write!(f, "{text:?}"),
+            Arg::Ints(list) => write!(f, "{list:?}"),
+            Arg::Int(v) => write!(f, "{v}"),
+            Arg::Float(v) => write!(f, "{v:?}"),
+            Arg::Bool(v) => write!(f, "{v}"),
+            Arg::DType(v) => write!(f, "the dtype {v}"),
+            Arg::None => f.write_str("nothing"),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Loaded {
     /// The program, if there is no error.
     pub program: Option<Program>,
-    /// Errors and warnings, in the order in which they were found.
+    /// Errors and warnings, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
     /// The text.
     pub source: Arc<SourceFile>,
@@ -33,13 +33,11 @@ pub const LONGEST: usize = 4 << 20;
 pub fn load(name: impl Into<String>, text: impl Into<String>) -> Loaded {
     let source = Arc::new(SourceFile::new(name, text));
     let (module, mut diagnostics) = parse(&source.text);
-    // What is checked of a text that does not parse would be errors about what is missing.
-    if diagnostics.iter().any(Diagnostic::is_error) {
-        return Loaded { program: None, diagnostics, source };
-    }
+    let broken = diagnostics.iter().any(Diagnostic::is_error);
     let (program, found) = check(source.clone(), &module);
     diagnostics.extend(found);
-    Loaded { program, diagnostics, source }
+    diagnostics.sort_by_key(|d| (d.span.start, d.span.end));
+    Loaded { program: program.filter(|_| !broken), diagnostics, source }
 }
 
 impl Program {

@@ -2,7 +2,8 @@
 //!
 //! Every error of a file is reported. What is not Python ends its statement (`Reported` travels up to the line, which is
 //! skipped with the block under it); Python that the language leaves out is read in full, reported, and replaced by
-//! something harmless, so that the rest of its line is still checked. A tree with errors is never run.
+//! something harmless, so that the rest of its line is still checked. Of what was not understood the tree keeps the names
+//! (`Broken`), so that types can be checked around it. A tree with errors is never run.
 
 mod atoms;
 mod declarations;
@@ -41,6 +42,7 @@ pub fn parse(text: &str) -> (Module, Vec<Diagnostic>) {
         depth: 0,
         height: 0,
         in_loop: false,
+        failures: 0,
         module: Module::default(),
     };
     parser.module();
@@ -74,6 +76,8 @@ struct Parser<'t> {
     /// The height of the expression that was read last.
     height: u32,
     in_loop: bool,
+    /// Errors, those too that are consequences and not reported.
+    failures: usize,
     module: Module,
 }
 
@@ -138,6 +142,7 @@ impl Parser<'_> {
 
     /// Reports, unless it is a consequence of what the lexer said of the line.
     fn report(&mut self, diagnostic: Diagnostic) {
+        self.failures += usize::from(diagnostic.is_error());
         let byte = diagnostic.span.start;
         let line = self.poisoned.partition_point(|s| s.end < byte);
         let consequence = self.poisoned.get(line).is_some_and(|s| s.start <= byte);
@@ -154,6 +159,16 @@ impl Parser<'_> {
     /// Reports Python that the language leaves out: what, why, what to write instead.
     fn unsupported(&mut self, span: Span, what: &str, why: &str, hint: &str) {
         self.report(Diagnostic::new(Kind::Unsupported, span, what).label(why).hint(hint));
+    }
+
+    /// The names in the tokens from this one to the current one, each once.
+    fn names_since(&self, start: usize) -> Vec<Rc<str>> {
+        let read = self.tokens.get(start..self.at).unwrap_or_default();
+        let mut names: Vec<&str> =
+            read.iter().filter(|t| matches!(t.kind, TokenKind::Name)).map(|t| self.slice(t.span)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(Rc::from).collect()
     }
 
     /// What the current token is, in words.

@@ -38,6 +38,8 @@ pub struct Module {
     pub functions: Vec<Function>,
     /// Classes, in order.
     pub classes: Vec<Class>,
+    /// Names in what could not be read, whatever they may mean.
+    pub broken: Vec<Rc<str>>,
 }
 
 /// One name bound by an import.
@@ -161,6 +163,8 @@ pub enum StmtKind {
     Raise(Expr),
     /// `del xs[i], name`; a target is a name or a subscript.
     Delete { targets: Vec<Expr> },
+    /// What could not be read, or is left out: its names, about which nothing is known from here on.
+    Broken(Vec<Rc<str>>),
 }
 
 /// An expression.
@@ -192,6 +196,8 @@ pub enum ExprKind {
     None,
     /// `...`.
     Ellipsis,
+    /// Stands for Python that the language leaves out.
+    Missing,
     /// `[a, b]`.
     List(Vec<Expr>),
     /// `a, b`, `(a,)`, `()`.

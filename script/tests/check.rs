@@ -124,3 +124,75 @@ fn a_function_that_calls_itself() {
     let found = errors("def f(n: int) -> int:\n    return 1 if n < 2 else n * f(n - 1)\n");
     assert_eq!(found, ["2: unsupported Python: 'f' calls itself"]);
 }
+
+#[test]
+fn what_cannot_be_read_hides_no_other_error() {
+    let text = "import torch
+import numpy as np
+from torch import Tensor
+
+def f(x: Tensor) -> Tensor:
+    return missing_a + x.foo()
+
+def forward(x: Tensor) -> Tensor:
+    y = 1 +
+    g = lambda a: a
+    z = {1, 2}
+    n = y + g + len(z) + np.zeros(3)
+    s: int = 'text'
+    for i in range(3)
+        total = x * i
+    return missing_b + f(x) + total
+
+def g(x: Tensor, *rest) -> Tensor:
+    if x.sum() > 0:
+        return x
+    match x:
+        case 1:
+            return x
+
+class A(:
+    pass
+
+def h(a: A) -> int:
+    return a.size + 'one'
+";
+    assert_eq!(
+        errors(text),
+        [
+            "2: unsupported Python: the module `numpy` cannot be imported",
+            "6: undefined name: nothing is called 'missing_a'",
+            "6: undefined name: Tensor has no method 'foo'",
+            "9: syntax error: expected an expression, found the end of the line",
+            "10: unsupported Python: `lambda` is left out",
+            "11: unsupported Python: sets are left out",
+            "13: type error: 's' must be int, not str",
+            "14: syntax error: expected `:` after the header of this `for`, found the end of the line",
+            "16: undefined name: nothing is called 'missing_b'",
+            "18: unsupported Python: `*rest` is left out",
+            "21: unsupported Python: `match` is left out",
+            "25: syntax error: expected `)`",
+        ]
+    );
+}
+
+#[test]
+fn a_call_says_which_argument_it_needs() {
+    let head = "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\ndef forward(x: Tensor) -> Tensor:\n    return ";
+    for (call, needs) in [
+        ("x.transpose(0)", "'torch.Tensor.transpose' needs 'dim1'"),
+        ("x.flip()", "'torch.Tensor.flip' needs 'dims'"),
+        ("F.pad(x)", "'torch.nn.functional.pad' needs 'pad'"),
+        ("torch.softmax(x)", "'torch.softmax' needs 'dim'"),
+        ("torch.linspace(0, 1)", "'torch.linspace' needs 'steps'"),
+        ("torch.add(x)", "'torch.add' needs 'other'"),
+        ("F.mse_loss(x, x, True)", "'size_average' of 'torch.nn.functional.mse_loss'"),
+        ("F.embedding(x, x, max_norm=1.0)", "'max_norm' of 'torch.nn.functional.embedding'"),
+        ("x.t_()", "'t_' changes the extents of a tensor in place"),
+        ("x.sum_()", "Tensor has no method 'sum_'"),
+        ("torch.nn.Linear(3, 4)(x)", "'torch.nn.Linear' is not known"),
+    ] {
+        let found = errors(&format!("{head}{call}\n"));
+        assert!(found.iter().any(|e| e.ends_with(needs)), "{call}: {found:?}");
+    }
+}

@@ -162,7 +162,7 @@ impl Places {
                 self.block(body);
             }
             StmtKind::Return(value) => self.maybe(value.as_ref()),
-            StmtKind::Break | StmtKind::Continue | StmtKind::Pass => {}
+            StmtKind::Break | StmtKind::Continue | StmtKind::Pass | StmtKind::Broken(_) => {}
             StmtKind::Assert { test, message } => {
                 self.expr(test);
                 self.maybe(message.as_ref());
@@ -180,7 +180,8 @@ impl Places {
             | ExprKind::Str(_)
             | ExprKind::Bool(_)
             | ExprKind::None
-            | ExprKind::Ellipsis => {}
+            | ExprKind::Ellipsis
+            | ExprKind::Missing => {}
             ExprKind::FString(parts) => {
                 for part in parts {
                     if let FPart::Value { value, .. } = part {

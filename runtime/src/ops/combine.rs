@@ -145,7 +145,7 @@ impl Tensor {
         }
         let starts = std::iter::once(None).chain(places.iter().map(|&p| Some(p)));
         let ends = places.iter().map(|&p| Some(p)).chain([None]);
-        starts.zip(ends).map(|(start, end)| self.slice(dim, start, end, 1)).collect()
+        starts.zip(ends).map(|(start, end)| Ok(self.slice(dim, start, end, 1)?.sibling())).collect()
     }
 
     /// Whether both have the same shape and elements, as a tensor of one truth value.

@@ -242,7 +242,8 @@ impl Tensor {
         if n == 0 {
             return Ok(vec![self.narrow(dim, 0, 0)?]);
         }
-        (0..(n + size - 1) / size).map(|i| self.narrow(dim, i * size, size.min(n - i * size))).collect()
+        let part = |i: i64| Ok(self.narrow(dim, i * size, size.min(n - i * size))?.sibling());
+        (0..(n + size - 1) / size).map(part).collect()
     }
 
     /// Views of the given sizes along `dim`, which must fill it.
@@ -260,7 +261,7 @@ impl Tensor {
             .iter()
             .map(|&size| {
                 start += size;
-                self.narrow(dim, start - size, size)
+                Ok(self.narrow(dim, start - size, size)?.sibling())
             })
             .collect()
     }

@@ -100,7 +100,7 @@ impl Tensor {
             return Err(explain("unbind")(Error::index("rank 0 has no dimension to unbind")));
         }
         let at = wrap_dim(dim, self.rank()).map_err(explain("unbind"))?;
-        (0..self.shape()[at] as i64).map(|i| self.select(at as i64, i)).collect()
+        (0..self.shape()[at] as i64).map(|i| Ok(self.select(at as i64, i)?.sibling())).collect()
     }
 
     /// Itself, or one element as a vector.

@@ -88,5 +88,10 @@ pub(super) const BUILTINS: &[Builtin] = &[
         t.set_slot(None);
         Ok(a[0].clone())
     }),
+    // Decided where a program becomes a graph (`scripted::lower`); wherever it is interpreted it is not scripted.
+    line("torch.jit.is_scripting", "() -> bool", |_, _| Ok(Value::Bool(false))),
+    line("torch.jit.is_tracing", "() -> bool", |_, _| {
+        Ok(Value::Bool(graph::trace::is_tracing() && !graph::trace::is_staging()))
+    }),
     line("torch.is_grad_enabled", "() -> bool", |_, _| Ok(Value::Bool(door::grad_enabled()))),
 ];

@@ -370,6 +370,20 @@ fn formatted(a: &[Value]) -> Result<Value> {
     text(out)
 }
 
+/// Whether letters are upper case where a word begins and lower case elsewhere, and there are some.
+fn is_title(text: &str) -> bool {
+    let (mut inside, mut any) = (false, false);
+    for c in text.chars() {
+        let fits = if c.is_uppercase() { !inside } else { !c.is_lowercase() || inside };
+        if !fits {
+            return false;
+        }
+        inside = c.is_uppercase() || c.is_lowercase();
+        any |= inside;
+    }
+    any
+}
+
 pub(super) const BUILTINS: &[Builtin] = &[
     line("ord", "(c: str) -> int", |a, _| {
         let mut chars = a[0].text()?.chars();
@@ -441,6 +455,17 @@ pub(super) const BUILTINS: &[Builtin] = &[
     line("str.isdigit", "(self: str) -> bool", |a, _| every(a, |c| c.is_ascii_digit())),
     line("str.isalpha", "(self: str) -> bool", |a, _| every(a, char::is_alphabetic)),
     line("str.isalnum", "(self: str) -> bool", |a, _| every(a, char::is_alphanumeric)),
+    line("str.isdecimal", "(self: str) -> bool", |a, _| every(a, |c| c.is_ascii_digit())),
+    line("str.isnumeric", "(self: str) -> bool", |a, _| every(a, char::is_numeric)),
+    line("str.isprintable", "(self: str) -> bool", |a, _| {
+        Ok(Value::Bool(a[0].text()?.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace()))))
+    }),
+    line("str.isidentifier", "(self: str) -> bool", |a, _| {
+        let text = a[0].text()?;
+        let first = text.chars().next().is_some_and(|c| c == '_' || c.is_alphabetic());
+        Ok(Value::Bool(first && text.chars().all(|c| c == '_' || c.is_alphanumeric())))
+    }),
+    line("str.istitle", "(self: str) -> bool", |a, _| Ok(Value::Bool(is_title(a[0].text()?)))),
     line("str.isspace", "(self: str) -> bool", |a, _| every(a, is_space)),
     line("str.isupper", "(self: str) -> bool", |a, _| cased(a, true)),
     line("str.islower", "(self: str) -> bool", |a, _| cased(a, false)),

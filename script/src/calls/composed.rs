@@ -196,17 +196,17 @@ fn reduction<'a>(c: &Call<'a>) -> Result<&'a str> {
 }
 
 pub(super) const FUNCTIONS: &[Entry] = &[
-    ("torch.max", "input dim keepdim other", |c| extreme(c, "max", "amax", "maximum")),
-    ("torch.min", "input dim keepdim other", |c| extreme(c, "min", "amin", "minimum")),
-    ("torch.nn.functional.linear", "input weight bias", |c| {
+    ("torch.max", "input dim? keepdim? other?", |c| extreme(c, "max", "amax", "maximum")),
+    ("torch.min", "input dim? keepdim? other?", |c| extreme(c, "min", "amin", "minimum")),
+    ("torch.nn.functional.linear", "input weight bias?", |c| {
         one(c.tensor("input")?.linear(c.tensor("weight")?, c.optional("bias")?))
     }),
-    ("torch.nn.functional.gaussian_nll_loss", "input target var full eps reduction", |c| {
+    ("torch.nn.functional.gaussian_nll_loss", "input target var full? eps? reduction?", |c| {
         let (full, eps) = (c.flag("full", false)?, c.float("eps", 1e-6)?);
         let var = c.weak("var", c.tensor("input")?.dtype())?;
         one(c.tensor("input")?.gaussian_nll_loss(c.tensor("target")?, &var, full, eps, reduction(c)?))
     }),
-    ("torch.nn.functional.one_hot", "input num_classes", |c| {
+    ("torch.nn.functional.one_hot", "input num_classes?", |c| {
         let x = c.tensor("input")?;
         let classes = match c.int("num_classes", -1)? {
             -1 if x.numel() > 0 => x.amax(&[], false)?.item()?.to_i64() + 1,
@@ -214,7 +214,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         };
         bind("one_hot", &[Arg::Tensor(x), Arg::Int(classes)])
     }),
-    ("torch.nn.functional.hardtanh", "input min_val max_val", |c| {
+    ("torch.nn.functional.hardtanh", "input min_val? max_val?", |c| {
         held(c, c.float("min_val", -1.0)?, c.float("max_val", 1.0)?, "hardtanh")
     }),
     ("torch.nn.functional.relu6", "input", |c| held(c, 0.0, 6.0, "relu6")),
@@ -222,7 +222,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.nn.functional.softsign", "input", |c| bind("softsign", &[Arg::Tensor(&floats(c, "input")?)])),
     (
         "torch.nn.functional.poisson_nll_loss",
-        "input target log_input full size_average eps reduce reduction",
+        "input target log_input? full? ~size_average? eps? ~reduce? reduction?",
         |c| {
             let (x, t) = (floats(c, "input")?, floats(c, "target")?);
             let options = [c.arg("log_input")?, c.arg("full")?, c.arg("eps")?, c.arg("reduction")?];
@@ -232,7 +232,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ),
     (
         "torch.nn.functional.margin_ranking_loss",
-        "input1 input2 target margin size_average reduce reduction",
+        "input1 input2 target margin? ~size_average? ~reduce? reduction?",
         |c| {
             let (a, b, t) = (c.tensor("input1")?, c.tensor("input2")?, c.tensor("target")?);
             if !a.dtype().is_float() {
@@ -254,7 +254,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     (
         "torch.nn.functional.embedding_bag",
-        "input weight offsets max_norm norm_type scale_grad_by_freq mode sparse per_sample_weights include_last_offset padding_idx",
+        "input weight offsets? max_norm? norm_type? scale_grad_by_freq? mode? sparse? per_sample_weights? include_last_offset? padding_idx?",
         |c| {
             if c.value("max_norm").is_some() {
                 return Err(Error::value("max_norm is not supported: it would change the table")
@@ -272,7 +272,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ),
     (
         "torch.nn.functional.triplet_margin_with_distance_loss",
-        "anchor positive negative distance_function margin swap reduction",
+        "anchor positive negative distance_function? margin? swap? reduction?",
         |c| {
             let (positive, negative) = (c.tensor("positive")?, c.tensor("negative")?);
             let (margin, swap) = (c.float("margin", 1.0)?, c.flag("swap", false)?);
@@ -297,14 +297,14 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         out.reverse();
         Ok(out)
     }),
-    ("torch.triu_indices", "row col offset dtype", |c| triangle(c, |i, j, offset| j - i >= offset)),
-    ("torch.tril_indices", "row col offset dtype", |c| triangle(c, |i, j, offset| j - i <= offset)),
+    ("torch.triu_indices", "row col offset? dtype?", |c| triangle(c, |i, j, offset| j - i >= offset)),
+    ("torch.tril_indices", "row col offset? dtype?", |c| triangle(c, |i, j, offset| j - i <= offset)),
     ("torch.kron", "input other", |c| one(c.tensor("input")?.kron(c.tensor("other")?))),
     ("torch.inner", "input other", |c| one(c.tensor("input")?.inner(c.tensor("other")?))),
     ("torch.vdot", "input other", |c| one(c.tensor("input")?.dot(c.tensor("other")?))),
     ("torch.block_diag", "*tensors", |c| one(Tensor::block_diag(&c.tensors("tensors")?))),
     ("torch.cartesian_prod", "*tensors", |c| one(Tensor::cartesian_prod(&c.tensors("tensors")?))),
-    ("torch.combinations", "input r with_replacement", |c| {
+    ("torch.combinations", "input r? with_replacement?", |c| {
         let again = c.flag("with_replacement", false)?;
         let r = c.int("r", 2)?;
         let r = usize::try_from(r).map_err(|_| Error::value(format!("combinations of {r} elements")))?;
@@ -341,16 +341,16 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(c.tensor("self")?.reshape(&shape))
     }),
     ("torch.Tensor.expand_as", "self other", |c| one(c.tensor("self")?.expand(c.tensor("other")?.shape()))),
-    ("torch.diagflat", "input offset", |c| one(c.tensor("input")?.diagflat(c.int("offset", 0)?))),
+    ("torch.diagflat", "input offset?", |c| one(c.tensor("input")?.diagflat(c.int("offset", 0)?))),
     ("torch.ravel", "input", |c| one(c.tensor("input")?.reshape(&[-1]))),
     ("torch.Tensor.adjoint", "self", |c| one(c.tensor("self")?.transpose(-2, -1))),
-    ("torch.linalg.diagonal", "A offset dim1 dim2", |c| {
+    ("torch.linalg.diagonal", "A offset? dim1? dim2?", |c| {
         let (offset, a, b) = (c.int("offset", 0)?, c.int("dim1", -2)?, c.int("dim2", -1)?);
         one(c.tensor("A")?.diagonal(offset, a, b))
     }),
     (
         "torch.tensor_split",
-        "input indices_or_sections dim sections indices tensor_indices_or_sections",
+        "input indices_or_sections? dim? sections? indices? tensor_indices_or_sections?",
         |c| {
             let given = ["indices_or_sections", "sections", "indices", "tensor_indices_or_sections"];
             let given = given.into_iter().find(|name| c.value(name).is_some()).unwrap_or(given[0]);
@@ -364,11 +364,11 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.atleast_2d", "*tensors", |c| at_least(c, 2)),
     ("torch.atleast_3d", "*tensors", |c| at_least(c, 3)),
     ("torch.equal", "input other", |c| one(c.tensor("input")?.equal(c.tensor("other")?))),
-    ("torch.allclose", "input other rtol atol equal_nan", |c| {
+    ("torch.allclose", "input other rtol? atol? equal_nan?", |c| {
         let (rtol, atol) = (c.float("rtol", 1e-5)?, c.float("atol", 1e-8)?);
         one(c.tensor("input")?.allclose(c.tensor("other")?, rtol, atol, c.flag("equal_nan", false)?))
     }),
-    ("torch.addbmm", "input batch1 batch2 beta alpha", |c| {
+    ("torch.addbmm", "input batch1 batch2 beta? alpha?", |c| {
         let or_one = |a: Arg<'static>| if a.is_none() { Arg::Int(1) } else { a };
         let scalar = |name: &str| -> Result<Arg<'static>> {
             Ok(or_one(match c.arg(name)? {
@@ -381,12 +381,14 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let (beta, alpha) = (scalar("beta")?, scalar("alpha")?);
         one(c.tensor("input")?.addbmm(c.tensor("batch1")?, c.tensor("batch2")?, beta, alpha))
     }),
-    ("torch.dist", "input other p", |c| one(c.tensor("input")?.dist(c.tensor("other")?, c.float("p", 2.0)?))),
-    ("torch.cdist", "x1 x2 p compute_mode", |c| {
+    ("torch.dist", "input other p?", |c| {
+        one(c.tensor("input")?.dist(c.tensor("other")?, c.float("p", 2.0)?))
+    }),
+    ("torch.cdist", "x1 x2 p? compute_mode?", |c| {
         one(c.tensor("x1")?.cdist(c.tensor("x2")?, c.float("p", 2.0)?))
     }),
-    ("torch.nn.functional.pdist", "input p", |c| one(c.tensor("input")?.pdist(c.float("p", 2.0)?))),
-    ("torch.cov", "input correction fweights aweights", |c| {
+    ("torch.nn.functional.pdist", "input p?", |c| one(c.tensor("input")?.pdist(c.float("p", 2.0)?))),
+    ("torch.cov", "input correction? fweights? aweights?", |c| {
         let (f, a) = (c.optional("fweights")?, c.optional("aweights")?);
         one(c.tensor("input")?.cov(c.int("correction", 1)?, f, a))
     }),
@@ -394,40 +396,36 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.renorm", "input p dim maxnorm", |c| {
         one(c.tensor("input")?.renorm(c.float("p", 2.0)?, c.int("dim", 0)?, c.float("maxnorm", 1.0)?))
     }),
-    ("torch.nn.functional.bilinear", "input1 input2 weight bias", |c| {
+    ("torch.nn.functional.bilinear", "input1 input2 weight bias?", |c| {
         one(c.tensor("input1")?.bilinear(c.tensor("input2")?, c.tensor("weight")?, c.optional("bias")?))
     }),
-    ("torch.trapezoid", "y x dx dim", |c| {
+    ("torch.trapezoid", "y x? dx? dim?", |c| {
         one(c.tensor("y")?.trapezoid(spacing(c, "x", "dx")?, c.int("dim", -1)?))
     }),
-    ("torch.cumulative_trapezoid", "y x dx dim", |c| {
+    ("torch.cumulative_trapezoid", "y x? dx? dim?", |c| {
         one(c.tensor("y")?.cumulative_trapezoid(spacing(c, "x", "dx")?, c.int("dim", -1)?))
     }),
-    ("torch.gradient", "input spacing dim edge_order", gradient),
+    ("torch.gradient", "input spacing? dim? edge_order?", gradient),
     (
         "torch.nn.functional.multi_margin_loss",
-        "input target p margin weight size_average reduce reduction",
+        "input target p? margin? weight? ~size_average? ~reduce? reduction?",
         |c| {
             let (p, margin, weight) = (c.int("p", 1)?, c.float("margin", 1.0)?, c.optional("weight")?);
             one(c.tensor("input")?.multi_margin_loss(c.tensor("target")?, p, margin, weight, reduction(c)?))
         },
     ),
-    ("torch.nn.functional.multilabel_margin_loss", "input target size_average reduce reduction", |c| {
+    ("torch.nn.functional.multilabel_margin_loss", "input target ~size_average? ~reduce? reduction?", |c| {
         one(c.tensor("input")?.multilabel_margin_loss(c.tensor("target")?, reduction(c)?))
     }),
     (
         "torch.nn.functional.multilabel_soft_margin_loss",
-        "input target weight size_average reduce reduction",
+        "input target weight? ~size_average? ~reduce? reduction?",
         |c| {
             let weight = c.optional("weight")?;
             one(c.tensor("input")?.multilabel_soft_margin_loss(c.tensor("target")?, weight, reduction(c)?))
         },
     ),
-    ("torch.nn.functional.softmin", "input dim _stacklevel dtype", |c| {
-        let x = c.tensor("input")?;
-        one(x.neg()?.to(c.dtype(x.dtype())?)?.softmax(c.int("dim", -1)?))
-    }),
-    ("torch.rsub", "input other alpha", |c| {
+    ("torch.rsub", "input other alpha?", |c| {
         let x = c.tensor("input")?;
         bind("sub", &[Arg::Tensor(&c.weak("other", x.dtype())?), Arg::Tensor(x), c.arg("alpha")?])
     }),
@@ -444,11 +442,11 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.Tensor.where", "self condition other", |c| {
         bind("where", &[c.arg("condition")?, c.arg("self")?, c.arg("other")?])
     }),
-    ("torch.Tensor.new_zeros", "self *size dtype", |c| new_filled(c, Arg::Int(0))),
-    ("torch.Tensor.new_ones", "self *size dtype", |c| new_filled(c, Arg::Int(1))),
-    ("torch.Tensor.new_empty", "self *size dtype", |c| new_filled(c, Arg::Int(0))),
-    ("torch.Tensor.new_full", "self size fill_value dtype", |c| new_filled(c, c.arg("fill_value")?)),
-    ("torch.scalar_tensor", "s dtype", |c| {
+    ("torch.Tensor.new_zeros", "self *size dtype?", |c| new_filled(c, Arg::Int(0))),
+    ("torch.Tensor.new_ones", "self *size dtype?", |c| new_filled(c, Arg::Int(1))),
+    ("torch.Tensor.new_empty", "self *size dtype?", |c| new_filled(c, Arg::Int(0))),
+    ("torch.Tensor.new_full", "self size fill_value dtype?", |c| new_filled(c, c.arg("fill_value")?)),
+    ("torch.scalar_tensor", "s dtype?", |c| {
         one(Tensor::full(&[], c.arg("s")?, c.dtype(DType::F32)?, DeviceId::Cpu))
     }),
     ("torch.fill", "input value", |c| {
@@ -475,7 +473,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(x.reshape(&[])?.to(dtype))
     }),
     ("torch.clone", "input", |c| one(c.tensor("input")?.copy())),
-    ("torch.Tensor.to", "self *options dtype other non_blocking copy", to),
+    ("torch.Tensor.to", "self *options? dtype? other? non_blocking? copy?", to),
     ("torch.Tensor.float", "self", |c| dtype_method(c, DType::F32)),
     ("torch.Tensor.double", "self", |c| dtype_method(c, DType::F64)),
     ("torch.Tensor.half", "self", |c| dtype_method(c, DType::F16)),
@@ -484,12 +482,12 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.Tensor.long", "self", |c| dtype_method(c, DType::I64)),
     ("torch.Tensor.byte", "self", |c| dtype_method(c, DType::U8)),
     ("torch.Tensor.bool", "self", |c| dtype_method(c, DType::Bool)),
-    ("torch.logspace", "start end steps base dtype", |c| {
+    ("torch.logspace", "start end steps base? dtype?", |c| {
         let (base, dtype) = (c.float("base", 10.0)?, c.dtype(DType::F32)?);
         // The ends are numbers of the result's type.
         let exponents = line(c, DType::F64, !dtype.is_float())?;
         let base = Tensor::full(&[], base, DType::F64, exponents.device())?;
         one(base.pow(&exponents)?.to(dtype))
     }),
-    ("torch.linspace", "start end steps dtype", |c| one(line(c, c.dtype(DType::F32)?, false))),
+    ("torch.linspace", "start end steps dtype?", |c| one(line(c, c.dtype(DType::F32)?, false))),
 ];

@@ -96,13 +96,13 @@ fn multinomial(c: &Call) -> Result<Vec<Tensor>> {
 }
 
 pub(super) const FUNCTIONS: &[Entry] = &[
-    ("torch.nn.functional.rrelu", "input lower upper training", rrelu),
-    ("torch.nn.functional.dropout1d", "input p training", |c| dropped(c, true, false)),
-    ("torch.nn.functional.dropout2d", "input p training", |c| dropped(c, true, false)),
-    ("torch.nn.functional.dropout3d", "input p training", |c| dropped(c, true, false)),
-    ("torch.nn.functional.alpha_dropout", "input p training", |c| dropped(c, false, true)),
-    ("torch.nn.functional.feature_alpha_dropout", "input p training", |c| dropped(c, true, true)),
-    ("torch.normal", "mean std size dtype", |c| {
+    ("torch.nn.functional.rrelu", "input lower? upper? training?", rrelu),
+    ("torch.nn.functional.dropout1d", "input p? training?", |c| dropped(c, true, false)),
+    ("torch.nn.functional.dropout2d", "input p? training?", |c| dropped(c, true, false)),
+    ("torch.nn.functional.dropout3d", "input p? training?", |c| dropped(c, true, false)),
+    ("torch.nn.functional.alpha_dropout", "input p? training?", |c| dropped(c, false, true)),
+    ("torch.nn.functional.feature_alpha_dropout", "input p? training?", |c| dropped(c, true, true)),
+    ("torch.normal", "mean std? size? dtype?", |c| {
         let std = c.weak("std", DType::F32)?;
         if std.traced().is_none() && std.to_f64_vec()?.iter().any(|s| *s < 0.0) {
             return Err(Error::value("a standard deviation must not be negative"));
@@ -115,41 +115,41 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let noise = Tensor::randn(&shape, c.dtype(mean.dtype().promote(std.dtype()))?, mean.device())?;
         one(noise.mul(&std)?.add(&mean))
     }),
-    ("torch.multinomial", "input num_samples replacement", multinomial),
-    ("torch.bernoulli", "input p", |c| {
+    ("torch.multinomial", "input num_samples replacement?", multinomial),
+    ("torch.bernoulli", "input p?", |c| {
         let x = c.tensor("input")?;
         let drawn = Tensor::rand(x.shape(), DType::F32, x.device())?;
         let p = c.optional_float("p")?;
         let hit = p.map_or_else(|| drawn.lt(x), |p| drawn.lt(p))?;
         one(hit.to(x.dtype()))
     }),
-    ("torch.rand", "*size dtype", |c| {
+    ("torch.rand", "*size dtype?", |c| {
         one(Tensor::rand(&c.arg("size")?.extents()?, c.dtype(DType::F32)?, DeviceId::Cpu))
     }),
-    ("torch.randn", "*size dtype", |c| {
+    ("torch.randn", "*size dtype?", |c| {
         one(Tensor::randn(&c.arg("size")?.extents()?, c.dtype(DType::F32)?, DeviceId::Cpu))
     }),
-    ("torch.randperm", "n dtype", |c| {
+    ("torch.randperm", "n dtype?", |c| {
         let n = usize::try_from(c.int("n", 0)?)
             .map_err(|_| Error::value("a permutation of less than nothing"))?;
         // Of doubles hardly two are equal; the sort breaks such a tie by place.
         let order = Tensor::rand(&[n], DType::F64, DeviceId::Cpu)?.argsort(0, false)?;
         one(order.to(c.dtype(DType::I64)?))
     }),
-    ("torch.rand_like", "input dtype", |c| {
+    ("torch.rand_like", "input dtype?", |c| {
         let x = c.tensor("input")?;
         one(Tensor::rand(x.shape(), c.dtype(x.dtype())?, x.device()))
     }),
-    ("torch.randn_like", "input dtype", |c| {
+    ("torch.randn_like", "input dtype?", |c| {
         let x = c.tensor("input")?;
         one(Tensor::randn(x.shape(), c.dtype(x.dtype())?, x.device()))
     }),
-    ("torch.randint_like", "input low high dtype", |c| {
+    ("torch.randint_like", "input low high? dtype?", |c| {
         let x = c.tensor("input")?;
         let (low, high) = bounds(c)?;
         one(Tensor::randint(low, high, x.shape(), c.dtype(x.dtype())?, x.device()))
     }),
-    ("torch.randint", "low high *size dtype", |c| {
+    ("torch.randint", "low? high? *size? dtype?", |c| {
         // One bound counts from 0, and the size then comes second.
         let (low, high, size) = match c.value("size") {
             Some(_) => (c.int("low", 0)?, c.int("high", 0)?, c.arg("size")?.extents()?),

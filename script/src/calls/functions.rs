@@ -46,29 +46,50 @@ fn split(c: &Call) -> Result<Vec<Tensor>> {
     }
 }
 
+/// The dimension of a softmax; where none is given, the one that torch takes (`_get_softmax_dim`, with a warning).
+fn softmax_dim(c: &Call) -> Result<i64> {
+    let without = if matches!(c.tensor("input")?.rank(), 0 | 1 | 3) { 0 } else { 1 };
+    c.int("dim", without)
+}
+
+/// A loss of two tensors that is one op, whose operands end with the reduction.
+fn loss(c: &Call, op: &str, between: &[&str]) -> Result<Vec<Tensor>> {
+    let mut operands = vec![Arg::Tensor(c.tensor("input")?), c.arg("target")?];
+    for name in between {
+        operands.push(c.arg(name)?);
+    }
+    operands.push(c.arg("reduction")?);
+    bind(op, &operands)
+}
+
 fn arange(c: &Call) -> Result<Vec<Tensor>> {
-    let (a, b, step) = (c.arg("start")?, c.arg("end")?, c.arg("step")?);
-    let (start, end) = if b.is_none() { (Arg::Int(0), a) } else { (a, b) };
+    let (a, b, step) = (c.number("start")?, c.number("end")?, c.number("step")?);
+    let (start, end) = match (a.is_none(), b.is_none()) {
+        (true, true) => return Err(Error::value("the argument end is missing")),
+        (true, false) => (Arg::Int(0), b),
+        (false, true) => (Arg::Int(0), a),
+        (false, false) => (a, b),
+    };
     let step = if step.is_none() { Arg::Int(1) } else { step };
     bind("arange", &[start, end, step, c.arg("dtype")?])
 }
 
 pub(super) const FUNCTIONS: &[Entry] = &[
-    ("torch.round", "input decimals", |c| {
+    ("torch.round", "input decimals?", |c| {
         one(c.tensor("input")?.round_decimals(c.int("decimals", 0)? as i32))
     }),
-    ("torch.nn.functional.softplus", "input beta threshold", |c| {
+    ("torch.nn.functional.softplus", "input beta? threshold?", |c| {
         one(c.tensor("input")?.softplus(c.float("beta", 1.0)?, c.float("threshold", 20.0)?))
     }),
-    ("torch.var", "input dim unbiased keepdim correction", |c| spread(c, "var")),
-    ("torch.std", "input dim unbiased keepdim correction", |c| spread(c, "std")),
+    ("torch.var", "input dim? unbiased? keepdim? correction?", |c| spread(c, "var")),
+    ("torch.std", "input dim? unbiased? keepdim? correction?", |c| spread(c, "std")),
     ("torch.Tensor.view", "self *shape", |c| one(c.tensor("self")?.view(&c.arg("shape")?.ints()?))),
     ("torch.transpose", "input dim0 dim1", |c| {
         one(c.tensor("input")?.transpose(c.int("dim0", 0)?, c.int("dim1", 0)?))
     }),
     ("torch.t", "input", |c| one(c.tensor("input")?.t())),
-    ("torch.squeeze", "input dim", squeeze),
-    ("torch.flatten", "input start_dim end_dim", |c| {
+    ("torch.squeeze", "input dim?", squeeze),
+    ("torch.flatten", "input start_dim? end_dim?", |c| {
         one(c.tensor("input")?.flatten(c.int("start_dim", 0)?, c.int("end_dim", -1)?))
     }),
     ("torch.narrow", "input dim start length", |c| {
@@ -82,19 +103,24 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(c.tensor("input")?.narrow(c.int("dim", 0)?, c.int("start", 0)?, c.int("length", 0)?))
     }),
     ("torch.Tensor.contiguous", "self", |c| one(c.tensor("self")?.contiguous())),
-    ("torch.cat", "tensors dim", |c| one(Tensor::cat(&c.tensors("tensors")?, c.int("dim", 0)?))),
-    ("torch.stack", "tensors dim", |c| one(Tensor::stack(&c.tensors("tensors")?, c.int("dim", 0)?))),
-    ("torch.split", "tensor split_size_or_sections dim", split),
-    ("torch.chunk", "input chunks dim", |c| c.tensor("input")?.chunk(c.int("chunks", 1)?, c.int("dim", 0)?)),
+    ("torch.cat", "tensors dim?", |c| one(Tensor::cat(&c.tensors("tensors")?, c.int("dim", 0)?))),
+    ("torch.stack", "tensors dim?", |c| one(Tensor::stack(&c.tensors("tensors")?, c.int("dim", 0)?))),
+    ("torch.split", "tensor split_size_or_sections dim?", split),
+    ("torch.chunk", "input chunks dim?", |c| c.tensor("input")?.chunk(c.int("chunks", 1)?, c.int("dim", 0)?)),
     ("torch.mm", "input mat2", |c| one(c.tensor("input")?.mm(c.tensor("mat2")?))),
     ("torch.bmm", "input mat2", |c| one(c.tensor("input")?.bmm(c.tensor("mat2")?))),
-    ("torch.nn.functional.softmax", "input dim _stacklevel dtype", |c| {
-        one(c.converted("input")?.softmax(c.int("dim", -1)?))
+    ("torch.nn.functional.softmax", "input dim? _stacklevel? dtype?", |c| {
+        one(c.converted("input")?.softmax(softmax_dim(c)?))
     }),
-    ("torch.nn.functional.log_softmax", "input dim _stacklevel dtype", |c| {
-        one(c.converted("input")?.log_softmax(c.int("dim", -1)?))
+    ("torch.nn.functional.log_softmax", "input dim? _stacklevel? dtype?", |c| {
+        one(c.converted("input")?.log_softmax(softmax_dim(c)?))
     }),
-    ("torch.nn.functional.layer_norm", "input normalized_shape weight bias eps", |c| {
+    ("torch.nn.functional.softmin", "input dim? _stacklevel? dtype?", |c| {
+        one(c.converted("input")?.neg()?.softmax(softmax_dim(c)?))
+    }),
+    ("torch.softmax", "input dim dtype?", |c| one(c.converted("input")?.softmax(c.int("dim", 0)?))),
+    ("torch.log_softmax", "input dim dtype?", |c| one(c.converted("input")?.log_softmax(c.int("dim", 0)?))),
+    ("torch.nn.functional.layer_norm", "input normalized_shape weight? bias? eps?", |c| {
         let shape = c.arg("normalized_shape")?.extents()?;
         one(c.tensor("input")?.layer_norm(
             &shape,
@@ -105,65 +131,109 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     (
         "torch.nn.functional.cross_entropy",
-        "input target weight size_average ignore_index reduce reduction label_smoothing",
+        "input target weight? ~size_average? ignore_index? ~reduce? reduction? label_smoothing?",
         |c| {
             let (weight, how) = (c.optional("weight")?, c.str("reduction", "mean")?);
             let (ignore, smooth) = (c.int("ignore_index", -100)?, c.float("label_smoothing", 0.0)?);
             one(c.tensor("input")?.cross_entropy(c.tensor("target")?, weight, how, ignore, smooth))
         },
     ),
-    ("torch.nn.functional.nll_loss", "input target weight size_average ignore_index reduce reduction", |c| {
-        let (weight, how) = (c.optional("weight")?, c.str("reduction", "mean")?);
-        one(c.tensor("input")?.nll_loss(c.tensor("target")?, weight, how, c.int("ignore_index", -100)?))
-    }),
-    ("torch.nn.functional.embedding", "input weight padding_idx", |c| {
-        let padding = c.arg("padding_idx")?;
-        let padding = if padding.is_none() { None } else { Some(padding.int()?) };
-        one(c.tensor("weight")?.embedding(c.tensor("input")?, padding))
-    }),
-    ("torch.nn.functional.dropout", "input p training", |c| {
+    (
+        "torch.nn.functional.nll_loss",
+        "input target weight? ~size_average? ignore_index? ~reduce? reduction?",
+        |c| {
+            let (weight, how) = (c.optional("weight")?, c.str("reduction", "mean")?);
+            one(c.tensor("input")?.nll_loss(c.tensor("target")?, weight, how, c.int("ignore_index", -100)?))
+        },
+    ),
+    (
+        "torch.nn.functional.embedding",
+        "input weight padding_idx? ~max_norm? norm_type? ~scale_grad_by_freq? ~sparse?",
+        |c| {
+            let padding = c.arg("padding_idx")?;
+            let padding = if padding.is_none() { None } else { Some(padding.int()?) };
+            one(c.tensor("weight")?.embedding(c.tensor("input")?, padding))
+        },
+    ),
+    ("torch.nn.functional.dropout", "input p? training?", |c| {
         let training = c.arg("training")?;
         let training = training.is_none() || training.bool()?;
         one(c.tensor("input")?.dropout(c.float("p", 0.5)?, training))
     }),
-    ("torch.zeros", "*size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
-    ("torch.ones", "*size dtype", |c| one(Tensor::ones(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
+    ("torch.zeros", "*size dtype?", |c| {
+        one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))
+    }),
+    ("torch.ones", "*size dtype?", |c| one(Tensor::ones(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
     // What torch leaves undefined is zero here.
-    ("torch.empty", "*size dtype", |c| one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))),
-    ("torch.empty_like", "input dtype", |c| {
+    ("torch.empty", "*size dtype?", |c| {
+        one(Tensor::zeros(&extents(c)?, c.dtype(DType::F32)?, DeviceId::Cpu))
+    }),
+    ("torch.empty_like", "input dtype?", |c| {
         let x = c.tensor("input")?;
         one(x.zeros_like(Some(c.dtype(x.dtype())?)))
     }),
-    ("torch.full", "size fill_value dtype", |c| {
+    ("torch.full", "size fill_value dtype?", |c| {
         bind("full", &[c.arg("size")?, c.arg("fill_value")?, c.arg("dtype")?])
     }),
-    ("torch.zeros_like", "input dtype", |c| {
+    ("torch.zeros_like", "input dtype?", |c| {
         let x = c.tensor("input")?;
         one(x.zeros_like(Some(c.dtype(x.dtype())?)))
     }),
-    ("torch.ones_like", "input dtype", |c| {
+    ("torch.ones_like", "input dtype?", |c| {
         let x = c.tensor("input")?;
         one(x.ones_like(Some(c.dtype(x.dtype())?)))
     }),
-    ("torch.arange", "start end step dtype", arange),
-    ("torch.eye", "n m dtype", |c| {
+    ("torch.arange", "start? end? step? dtype?", arange),
+    ("torch.eye", "n m? dtype?", |c| {
         let (n, m) = (c.arg("n")?, c.arg("m")?);
         bind("eye", &[n, if m.is_none() { n } else { m }, c.arg("dtype")?])
     }),
-    ("torch.var_mean", "input dim unbiased keepdim correction", |c| spread(c, "var_mean")),
-    ("torch.std_mean", "input dim unbiased keepdim correction", |c| spread(c, "std_mean")),
-    ("torch.nn.functional.kl_div", "input target size_average reduce reduction log_target", |c| {
+    ("torch.var_mean", "input dim? unbiased? keepdim? correction?", |c| spread(c, "var_mean")),
+    ("torch.std_mean", "input dim? unbiased? keepdim? correction?", |c| spread(c, "std_mean")),
+    ("torch.nn.functional.mse_loss", "input target ~size_average? ~reduce? reduction?", |c| {
+        loss(c, "mse_loss", &[])
+    }),
+    ("torch.nn.functional.l1_loss", "input target ~size_average? ~reduce? reduction?", |c| {
+        loss(c, "l1_loss", &[])
+    }),
+    ("torch.nn.functional.soft_margin_loss", "input target ~size_average? ~reduce? reduction?", |c| {
+        loss(c, "soft_margin_loss", &[])
+    }),
+    (
+        "torch.nn.functional.binary_cross_entropy",
+        "input target weight? ~size_average? ~reduce? reduction?",
+        |c| loss(c, "binary_cross_entropy", &["weight"]),
+    ),
+    (
+        "torch.nn.functional.binary_cross_entropy_with_logits",
+        "input target weight? ~size_average? ~reduce? reduction? pos_weight?",
+        |c| loss(c, "binary_cross_entropy_with_logits", &["weight", "pos_weight"]),
+    ),
+    (
+        "torch.nn.functional.hinge_embedding_loss",
+        "input target margin? ~size_average? ~reduce? reduction?",
+        |c| loss(c, "hinge_embedding_loss", &["margin"]),
+    ),
+    ("torch.nn.functional.smooth_l1_loss", "input target ~size_average? ~reduce? reduction? beta?", |c| {
+        let (input, target) = (Arg::Tensor(c.tensor("input")?), c.arg("target")?);
+        bind("smooth_l1_loss", &[input, target, c.arg("reduction")?, c.arg("beta")?])
+    }),
+    ("torch.nn.functional.kl_div", "input target ~size_average? ~reduce? reduction? log_target?", |c| {
         let log = c.flag("log_target", false)?;
         one(c.tensor("input")?.kl_div(c.tensor("target")?, c.str("reduction", "mean")?, log))
     }),
-    ("torch.nn.functional.cosine_embedding_loss", "input1 input2 target margin reduction", |c| {
-        let (margin, how) = (c.float("margin", 0.0)?, c.str("reduction", "mean")?);
-        let (a, b) = (c.tensor("input1")?, c.tensor("input2")?);
-        one(a.cosine_embedding_loss(b, c.tensor("target")?, margin, how))
-    }),
+    (
+        "torch.nn.functional.cosine_embedding_loss",
+        "input1 input2 target margin? ~size_average? ~reduce? reduction?",
+        |c| {
+            let (margin, how) = (c.float("margin", 0.0)?, c.str("reduction", "mean")?);
+            let (a, b) = (c.tensor("input1")?, c.tensor("input2")?);
+            one(a.cosine_embedding_loss(b, c.tensor("target")?, margin, how))
+        },
+    ),
     (
         "torch.nn.functional.triplet_margin_loss",
-        "anchor positive negative margin p eps swap size_average reduce reduction",
+        "anchor positive negative margin? p? eps? swap? ~size_average? ~reduce? reduction?",
         |c| {
             one(c.tensor("anchor")?.triplet_margin_loss(
                 c.tensor("positive")?,
@@ -176,16 +246,16 @@ pub(super) const FUNCTIONS: &[Entry] = &[
             ))
         },
     ),
-    ("torch.nn.functional.pairwise_distance", "x1 x2 p eps keepdim", |c| {
+    ("torch.nn.functional.pairwise_distance", "x1 x2 p? eps? keepdim?", |c| {
         let (p, eps, keep) = (c.float("p", 2.0)?, c.float("eps", 1e-6)?, c.flag("keepdim", false)?);
         one(c.tensor("x1")?.pairwise_distance(c.tensor("x2")?, p, eps, keep))
     }),
-    ("torch.nn.functional.normalize", "input p dim eps", |c| {
+    ("torch.nn.functional.normalize", "input p? dim? eps?", |c| {
         one(c.tensor("input")?.normalize(c.float("p", 2.0)?, c.int("dim", 1)?, c.float("eps", 1e-12)?))
     }),
     (
         "torch.nn.functional.scaled_dot_product_attention",
-        "query key value attn_mask dropout_p is_causal scale enable_gqa",
+        "query key value attn_mask? dropout_p? is_causal? scale? enable_gqa?",
         |c| {
             let scale = c.arg("scale")?;
             let scale = if scale.is_none() { None } else { Some(scale.float()?) };
@@ -194,12 +264,12 @@ pub(super) const FUNCTIONS: &[Entry] = &[
             one(c.tensor("query")?.scaled_dot_product_attention(key, value, mask, causal, scale))
         },
     ),
-    ("torch.roll", "input shifts dims", |c| {
+    ("torch.roll", "input shifts dims?", |c| {
         let x = c.tensor("input")?;
         one(x.roll(&c.ints("shifts")?, &c.ints("dims")?))
     }),
     ("torch.tile", "input *dims", |c| one(c.tensor("input")?.tile(&c.ints("dims")?))),
-    ("torch.repeat_interleave", "input repeats dim output_size", |c| {
+    ("torch.repeat_interleave", "input repeats? dim? output_size?", |c| {
         let dim = c.arg("dim")?;
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
         let x = c.tensor("input")?;
@@ -219,10 +289,10 @@ pub(super) const FUNCTIONS: &[Entry] = &[
             Some(_) => x.repeat_interleave(c.int("repeats", 1)?, dim),
         })
     }),
-    ("torch.nn.functional.pad", "input pad mode value", |c| {
+    ("torch.nn.functional.pad", "input pad mode? value?", |c| {
         one(c.tensor("input")?.pad(&c.ints("pad")?, c.str("mode", "constant")?, c.arg("value")?))
     }),
-    ("torch.diag", "input diagonal", |c| one(c.tensor("input")?.diag(c.int("diagonal", 0)?))),
+    ("torch.diag", "input diagonal?", |c| one(c.tensor("input")?.diag(c.int("diagonal", 0)?))),
     ("torch.movedim", "input source destination", |c| {
         one(c.tensor("input")?.movedim(&c.ints("source")?, &c.ints("destination")?))
     }),
@@ -232,11 +302,11 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.unflatten", "input dim sizes", |c| {
         one(c.tensor("input")?.unflatten(c.int("dim", 0)?, &c.ints("sizes")?))
     }),
-    ("torch.unbind", "input dim", |c| c.tensor("input")?.unbind(c.int("dim", 0)?)),
+    ("torch.unbind", "input dim?", |c| c.tensor("input")?.unbind(c.int("dim", 0)?)),
     ("torch.hstack", "tensors", |c| one(Tensor::hstack(&c.tensors("tensors")?))),
     ("torch.vstack", "tensors", |c| one(Tensor::vstack(&c.tensors("tensors")?))),
     ("torch.dstack", "tensors", |c| one(Tensor::dstack(&c.tensors("tensors")?))),
-    ("torch.rot90", "input k dims", |c| {
+    ("torch.rot90", "input k? dims?", |c| {
         let dims = if c.value("dims").is_some() { c.ints("dims")? } else { vec![0, 1] };
         let [a, b] = dims[..] else {
             return Err(Error::value(format!("a turn is in two dims, got {dims:?}")));
@@ -245,7 +315,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     }),
     ("torch.fliplr", "input", |c| one(c.tensor("input")?.fliplr())),
     ("torch.flipud", "input", |c| one(c.tensor("input")?.flipud())),
-    ("torch.meshgrid", "*tensors indexing", |c| {
+    ("torch.meshgrid", "*tensors indexing?", |c| {
         Tensor::meshgrid(&c.tensors("tensors")?, c.str("indexing", "ij")?)
     }),
     ("torch.pixel_shuffle", "input upscale_factor", |c| {
@@ -254,7 +324,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.pixel_unshuffle", "input downscale_factor", |c| {
         one(c.tensor("input")?.pixel_unshuffle(c.int("downscale_factor", 1)?.max(0) as usize))
     }),
-    ("torch.diff", "input n dim prepend append", |c| {
+    ("torch.diff", "input n? dim? prepend? append?", |c| {
         let (x, n, dim) = (c.tensor("input")?, c.int("n", 1)?, c.int("dim", -1)?);
         let n = usize::try_from(n).map_err(|_| Error::value(format!("diff taken {n} times")))?;
         let parts: Vec<Tensor> =
@@ -263,18 +333,18 @@ pub(super) const FUNCTIONS: &[Entry] = &[
             if parts.len() > 1 && x.rank() > 0 && n > 0 { Tensor::cat(&parts, dim)? } else { x.clone() };
         one(whole.diff(n, dim))
     }),
-    ("torch.take_along_dim", "input indices dim", |c| {
+    ("torch.take_along_dim", "input indices dim?", |c| {
         let dim = c.arg("dim")?;
         let dim = if dim.is_none() { None } else { Some(dim.int()?) };
         one(c.tensor("input")?.take_along_dim(c.tensor("indices")?, dim))
     }),
-    ("torch.einsum", "equation *operands", |c| {
+    ("torch.einsum", "equation *operands?", |c| {
         one(Tensor::einsum(c.str("equation", "")?, &c.tensors("operands")?))
     }),
     ("torch.outer", "input vec2", |c| one(c.tensor("input")?.outer(c.tensor("vec2")?))),
     ("torch.dot", "input tensor", |c| one(c.tensor("input")?.dot(c.tensor("tensor")?))),
     ("torch.mv", "input vec", |c| one(c.tensor("input")?.mv(c.tensor("vec")?))),
-    ("torch.tensordot", "a b dims", |c| {
+    ("torch.tensordot", "a b dims?", |c| {
         let ints = |v: &Value| match v {
             Value::Host(h) => h.as_arg().ints(),
             other => Err(Error::value(format!("dims must be ints, got {other:?}"))),

@@ -31,7 +31,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.numel", "input", |c| number(c.tensor("input")?.numel() as i64)),
     ("torch.Tensor.numel", "self", |c| number(c.tensor("self")?.numel() as i64)),
     ("torch.Tensor.dim", "self", |c| number(c.tensor("self")?.rank() as i64)),
-    ("torch.Tensor.size", "self dim", size),
+    ("torch.Tensor.size", "self dim?", size),
     ("torch.is_floating_point", "input", |c| number(c.tensor("input")?.dtype().is_float())),
     ("torch.is_nonzero", "input", |c| number(c.tensor("input")?.detach()?.item()?.to_bool())),
 ];

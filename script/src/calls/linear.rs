@@ -186,18 +186,18 @@ fn factor_ex(c: &Call) -> Result<Vec<Tensor>> {
 }
 
 pub(super) const FUNCTIONS: &[Entry] = &[
-    ("torch.linalg.cholesky", "A upper", |c| one(c.tensor("A")?.linalg_cholesky(c.flag("upper", false)?))),
-    ("torch.cholesky", "input upper", |c| one(c.tensor("input")?.linalg_cholesky(c.flag("upper", false)?))),
-    ("torch.linalg.cholesky_ex", "A upper check_errors", |c| {
+    ("torch.linalg.cholesky", "A upper?", |c| one(c.tensor("A")?.linalg_cholesky(c.flag("upper", false)?))),
+    ("torch.cholesky", "input upper?", |c| one(c.tensor("input")?.linalg_cholesky(c.flag("upper", false)?))),
+    ("torch.linalg.cholesky_ex", "A upper? check_errors?", |c| {
         let (upper, check) = (c.flag("upper", false)?, c.flag("check_errors", false)?);
         Ok(pair(c.tensor("A")?.linalg_cholesky_ex(upper, check)?))
     }),
-    ("torch.cholesky_solve", "B L upper", |c| {
+    ("torch.cholesky_solve", "B L upper?", |c| {
         one(c.tensor("B")?.cholesky_solve(c.tensor("L")?, c.flag("upper", false)?))
     }),
-    ("torch.cholesky_inverse", "L upper", |c| one(c.tensor("L")?.cholesky_inverse(c.flag("upper", false)?))),
-    ("torch.linalg.qr", "A mode", |c| Ok(pair(c.tensor("A")?.linalg_qr(c.str("mode", "reduced")?)?))),
-    ("torch.qr", "input some", |c| {
+    ("torch.cholesky_inverse", "L upper?", |c| one(c.tensor("L")?.cholesky_inverse(c.flag("upper", false)?))),
+    ("torch.linalg.qr", "A mode?", |c| Ok(pair(c.tensor("A")?.linalg_qr(c.str("mode", "reduced")?)?))),
+    ("torch.qr", "input some?", |c| {
         let mode = if c.flag("some", true)? { "reduced" } else { "complete" };
         Ok(pair(c.tensor("input")?.linalg_qr(mode)?))
     }),
@@ -205,83 +205,83 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.linalg.householder_product", "A tau", |c| {
         one(c.tensor("A")?.linalg_householder_product(c.tensor("tau")?))
     }),
-    ("torch.linalg.lu", "A pivot", |c| Ok(triple(c.tensor("A")?.linalg_lu(c.flag("pivot", true)?)?))),
-    ("torch.linalg.lu_factor", "A pivot", |c| {
+    ("torch.linalg.lu", "A pivot?", |c| Ok(triple(c.tensor("A")?.linalg_lu(c.flag("pivot", true)?)?))),
+    ("torch.linalg.lu_factor", "A pivot?", |c| {
         let (lu, pivots, _) = c.tensor("A")?.linalg_lu_factor_ex(c.flag("pivot", true)?, true)?;
         Ok(vec![lu, pivots])
     }),
-    ("torch.linalg.lu_factor_ex", "A pivot check_errors", factor_ex),
-    ("torch.lu", "A pivot get_infos", |c| {
+    ("torch.linalg.lu_factor_ex", "A pivot? check_errors?", factor_ex),
+    ("torch.lu", "A pivot? get_infos?", |c| {
         let infos = c.flag("get_infos", false)?;
         let mut out = triple(c.tensor("A")?.linalg_lu_factor_ex(c.flag("pivot", true)?, !infos)?);
         out.truncate(if infos { 3 } else { 2 });
         Ok(out)
     }),
-    ("torch.lu_unpack", "LU_data LU_pivots unpack_data unpack_pivots", lu_unpack),
-    ("torch.linalg.lu_solve", "LU pivots B left adjoint", |c| {
+    ("torch.lu_unpack", "LU_data LU_pivots unpack_data? unpack_pivots?", lu_unpack),
+    ("torch.linalg.lu_solve", "LU pivots B left? adjoint?", |c| {
         let (left, adjoint) = (c.flag("left", true)?, c.flag("adjoint", false)?);
         one(c.tensor("LU")?.linalg_lu_solve(c.tensor("pivots")?, c.tensor("B")?, left, adjoint))
     }),
     ("torch.lu_solve", "b LU_data LU_pivots", |c| {
         one(c.tensor("LU_data")?.linalg_lu_solve(c.tensor("LU_pivots")?, c.tensor("b")?, true, false))
     }),
-    ("torch.linalg.solve", "A B left", |c| {
+    ("torch.linalg.solve", "A B left?", |c| {
         one(c.tensor("A")?.linalg_solve(c.tensor("B")?, c.flag("left", true)?))
     }),
-    ("torch.linalg.solve_ex", "A B left check_errors", |c| {
+    ("torch.linalg.solve_ex", "A B left? check_errors?", |c| {
         let (left, check) = (c.flag("left", true)?, c.flag("check_errors", false)?);
         Ok(pair(c.tensor("A")?.linalg_solve_vectors(c.tensor("B")?, left, check)?))
     }),
-    ("torch.linalg.solve_triangular", "A B upper left unitriangular", |c| {
+    ("torch.linalg.solve_triangular", "A B upper left? unitriangular?", |c| {
         let (upper, left) = (c.flag("upper", false)?, c.flag("left", true)?);
         let unit = c.flag("unitriangular", false)?;
         one(c.tensor("A")?.linalg_solve_triangular(c.tensor("B")?, upper, left, unit))
     }),
-    ("torch.triangular_solve", "b A upper transpose unitriangular", triangular_solve),
+    ("torch.triangular_solve", "b A upper? transpose? unitriangular?", triangular_solve),
     ("torch.linalg.inv", "A", |c| one(c.tensor("A")?.linalg_inv())),
-    ("torch.linalg.inv_ex", "A check_errors", |c| {
+    ("torch.linalg.inv_ex", "A check_errors?", |c| {
         Ok(pair(c.tensor("A")?.linalg_inv_ex(c.flag("check_errors", false)?)?))
     }),
     ("torch.linalg.det", "A", |c| one(c.tensor("A")?.linalg_det())),
     ("torch.linalg.slogdet", "A", |c| Ok(pair(c.tensor("A")?.linalg_slogdet()?))),
     ("torch.logdet", "input", |c| one(c.tensor("input")?.logdet())),
-    ("torch.linalg.eigh", "A UPLO", |c| Ok(pair(c.tensor("A")?.linalg_eigh(c.str("UPLO", "L")?)?))),
-    ("torch.linalg.eigvalsh", "A UPLO", |c| one(c.tensor("A")?.linalg_eigvalsh(c.str("UPLO", "L")?))),
-    ("torch.linalg.svd", "A full_matrices driver", |c| {
+    ("torch.linalg.eigh", "A UPLO?", |c| Ok(pair(c.tensor("A")?.linalg_eigh(c.str("UPLO", "L")?)?))),
+    ("torch.linalg.eigvalsh", "A UPLO?", |c| one(c.tensor("A")?.linalg_eigvalsh(c.str("UPLO", "L")?))),
+    ("torch.linalg.svd", "A full_matrices? driver?", |c| {
         Ok(triple(c.tensor("A")?.linalg_svd(c.flag("full_matrices", true)?)?))
     }),
-    ("torch.svd", "input some compute_uv", |c| {
+    ("torch.svd", "input some? compute_uv?", |c| {
         let (u, s, vh) = c.tensor("input")?.linalg_svd(!c.flag("some", true)?)?;
         if c.flag("compute_uv", true)? {
             return Ok(vec![u, s, vh.mt()?]);
         }
         Ok(vec![u.zeros_like(None)?, s, vh.zeros_like(None)?.mt()?])
     }),
-    ("torch.linalg.svdvals", "A driver", |c| one(c.tensor("A")?.linalg_svdvals())),
-    ("torch.linalg.pinv", "A rcond hermitian atol rtol", pinv),
-    ("torch.pinverse", "input rcond", |c| {
+    ("torch.linalg.svdvals", "A driver?", |c| one(c.tensor("A")?.linalg_svdvals())),
+    ("torch.linalg.pinv", "A rcond? hermitian? atol? rtol?", pinv),
+    ("torch.pinverse", "input rcond?", |c| {
         let a = c.tensor("input")?;
         let relative = Tensor::full(&[], c.float("rcond", 1e-15)?, a.dtype(), a.device())?;
         one(a.linalg_pinv(Tolerances { absolute: None, relative: Some(&relative) }, false))
     }),
-    ("torch.linalg.matrix_rank", "A tol hermitian atol rtol", matrix_rank),
-    ("torch.linalg.cond", "A p", |c| {
+    ("torch.linalg.matrix_rank", "A tol? hermitian? atol? rtol?", matrix_rank),
+    ("torch.linalg.cond", "A p?", |c| {
         one(c.tensor("A")?.linalg_cond(order(c, "p")?.unwrap_or(MatrixNorm::Order(2.0))))
     }),
-    ("torch.linalg.matrix_norm", "A ord dim keepdim dtype", matrix_norm),
-    ("torch.linalg.vector_norm", "x ord dim keepdim dtype", |c| {
+    ("torch.linalg.matrix_norm", "A ord? dim? keepdim? dtype?", matrix_norm),
+    ("torch.linalg.vector_norm", "x ord? dim? keepdim? dtype?", |c| {
         vector_norm(&c.converted("x")?, c.float("ord", 2.0)?, c.arg("dim")?, c.flag("keepdim", false)?)
     }),
-    ("torch.linalg.norm", "A ord dim keepdim dtype", norm),
-    ("torch.norm", "input p dim keepdim out dtype", old_norm),
+    ("torch.linalg.norm", "A ord? dim? keepdim? dtype?", norm),
+    ("torch.norm", "input p? dim? keepdim? out? dtype?", old_norm),
     ("torch.linalg.matrix_power", "A n", |c| one(c.tensor("A")?.linalg_matrix_power(c.int("n", 1)?))),
     ("torch.linalg.matrix_exp", "A", |c| one(c.tensor("A")?.linalg_matrix_exp())),
     ("torch.linalg.multi_dot", "tensors", |c| one(Tensor::linalg_multi_dot(&c.tensors("tensors")?))),
-    ("torch.linalg.vander", "x N", |c| {
+    ("torch.linalg.vander", "x N?", |c| {
         let n = c.arg("N")?;
         one(c.tensor("x")?.linalg_vander(if n.is_none() { None } else { Some(n.int()?) }))
     }),
-    ("torch.vander", "x N increasing", |c| {
+    ("torch.vander", "x N? increasing?", |c| {
         let (x, n) = (c.tensor("x")?, c.arg("N")?);
         if x.rank() != 1 {
             return Err(Error::shape(format!("expected one dimension, got {x:?}")));
@@ -293,18 +293,18 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         let powers = x.linalg_vander(Some(count.max(1)))?.narrow(-1, 0, count)?;
         one(if c.flag("increasing", false)? { Ok(powers) } else { powers.flip(&[-1]) })
     }),
-    ("torch.linalg.cross", "input other dim", |c| {
+    ("torch.linalg.cross", "input other dim?", |c| {
         one(c.tensor("input")?.linalg_cross(c.tensor("other")?, c.int("dim", -1)?))
     }),
-    ("torch.cross", "input other dim", |c| {
+    ("torch.cross", "input other dim?", |c| {
         one(c.tensor("input")?.linalg_cross(c.tensor("other")?, cross_dim(c)?))
     }),
-    ("torch.linalg.vecdot", "x y dim", |c| {
+    ("torch.linalg.vecdot", "x y dim?", |c| {
         one(c.tensor("x")?.mul(c.tensor("y")?)?.sum(&[c.int("dim", -1)?], false))
     }),
-    ("torch.linalg.tensorinv", "A ind", |c| one(c.tensor("A")?.linalg_tensorinv(c.int("ind", 2)?))),
-    ("torch.linalg.tensorsolve", "A B dims", |c| {
+    ("torch.linalg.tensorinv", "A ind?", |c| one(c.tensor("A")?.linalg_tensorinv(c.int("ind", 2)?))),
+    ("torch.linalg.tensorsolve", "A B dims?", |c| {
         one(c.tensor("A")?.linalg_tensorsolve(c.tensor("B")?, &c.ints("dims")?))
     }),
-    ("torch.linalg.lstsq", "A B rcond driver", lstsq),
+    ("torch.linalg.lstsq", "A B rcond? driver?", lstsq),
 ];

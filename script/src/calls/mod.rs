@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// A call that is several ops, or one whose operands differ from torch's.
 type Function = fn(&Call) -> Result<Vec<Tensor>>;
 
-/// torch's name, torch's parameters, what it runs.
+/// torch's name, torch's parameters (`Parameter`), what it runs.
 type Entry = (&'static str, &'static str, Function);
 
 /// Every family's functions.
@@ -61,7 +61,7 @@ fn bind(op: &str, args: &[Arg]) -> Result<Vec<Tensor>> {
 }
 
 /// One argument of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Value {
     /// A tensor of the file.
     Tensor(Tensor),
@@ -73,6 +73,19 @@ pub enum Value {
     Slice([Option<i64>; 3]),
     /// `...` in an index.
     Ellipsis,
+}
+
+impl fmt::Debug for Value {
+    /// In words, for messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Tensor(t) => write!(f, "{:?}", Arg::Tensor(t)),
+            Value::Host(host) => write!(f, "{:?}", host.as_arg()),
+            Value::List(list) => f.debug_list().entries(list).finish(),
+            Value::Slice(_) => f.write_str("a slice"),
+            Value::Ellipsis => f.write_str("'...'"),
+        }
+    }
 }
 
 impl Value {
@@ -119,7 +132,9 @@ impl<'a> Call<'a> {
                     other => Err(Error::value(format!("{name} must hold tensors, got {other:?}"))),
                 })
                 .collect(),
-            other => Err(Error::value(format!("{name} must be a list of tensors, got {other:?}"))),
+            Some(Value::Host(Host::Ints(none))) if none.is_empty() => Ok(Vec::new()),
+            Some(other) => Err(Error::value(format!("{name} must be a list of tensors, got {other:?}"))),
+            None => Err(Error::value(format!("the argument {name} is missing"))),
         }
     }
 
@@ -147,6 +162,18 @@ impl<'a> Call<'a> {
             Arg::Tensor(t) => Ok(t.item()?.to_i64()),
             number => number.int(),
         }
+    }
+
+    /// A number, or the one that a tensor holds.
+    fn number(&self, name: &str) -> Result<Arg<'a>> {
+        Ok(match self.arg(name)? {
+            Arg::Tensor(t) => match t.item()? {
+                Scalar::Int(v) => Arg::Int(v),
+                Scalar::Float(v) => Arg::Float(v),
+                Scalar::Bool(v) => Arg::Bool(v),
+            },
+            number => number,
+        })
     }
 
     fn optional_int(&self, name: &str) -> Result<Option<i64>> {
@@ -232,6 +259,10 @@ pub struct Parameter {
     mark: Option<u8>,
     /// Whether it takes any number of arguments (`*`), or of lists (`**`).
     gathers: Gathers,
+    /// Whether a call must give it (no `?` after it).
+    pub(crate) is_required: bool,
+    /// Whether torch has it and calls here cannot use it (`~`): it may only say that it is not used.
+    pub(crate) is_unused: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -249,7 +280,10 @@ impl Parameter {
             _ => Gathers::Lists,
         };
         let mark = text.bytes().next().filter(|b| matches!(b, b'#' | b'!'));
-        Parameter { name: text.trim_start_matches(['*', '#', '!']), mark, gathers }
+        let name = text.trim_start_matches(['*', '#', '!', '~']);
+        let is_required = !text.ends_with('?');
+        let is_unused = text.starts_with('~');
+        Parameter { name: name.trim_end_matches('?'), mark, gathers, is_required, is_unused }
     }
 
     /// Whether it takes all further positional arguments.
@@ -358,7 +392,10 @@ pub fn run(call: &str, args: &[Value], kwargs: &[(String, Value)]) -> Option<Res
         for (place, value) in places.into_iter().zip(args.iter().chain(kwargs.iter().map(|(_, v)| v))) {
             values[place] = Some(value);
         }
-        call.run(values)
+        match call.missing(|place| values[place].is_some()) {
+            Some(parameter) => Err(Error::value(format!("the argument {} is missing", parameter.name))),
+            None => call.run(values),
+        }
     }))
 }
 
@@ -416,6 +453,12 @@ impl Resolved {
         Ok(places)
     }
 
+    /// The first parameter that a call must give, and that is not given.
+    pub(crate) fn missing(&self, given: impl Fn(usize) -> bool) -> Option<&Parameter> {
+        let missing = |(place, p): &(usize, &Parameter)| p.is_required && !given(*place);
+        self.parameters.iter().enumerate().find(missing).map(|(_, p)| p)
+    }
+
     /// Runs it with an argument, or none, for each parameter.
     pub fn run<'a>(&'a self, values: SmallVec<[Option<&'a Value>; 8]>) -> Result<Vec<Tensor>> {
         let c = Call { parameters: &self.parameters, values };
@@ -458,9 +501,11 @@ impl Call<'_> {
         let number = |p: &Parameter| matches!(self.value(p.name), Some(Value::Host(_)));
         for (i, p) in self.parameters.iter().enumerate() {
             let wanted = p.mark == Some(b'!') || (i == 0 && (method || p.mark != Some(b'#')));
-            if wanted && number(p) {
-                let name = p.name;
-                return Err(Error::value(format!("{name} must be a tensor, got {:?}", self.value(name))));
+            if wanted
+                && number(p)
+                && let Some(given) = self.value(p.name)
+            {
+                return Err(Error::value(format!("{} must be a tensor, got {given:?}", p.name)));
             }
         }
         let open = self.parameters.first().is_some_and(|p| p.mark == Some(b'#'));

@@ -167,42 +167,42 @@ fn histogramdd(c: &Call) -> Result<Vec<Tensor>> {
 }
 
 pub(super) const FUNCTIONS: &[Entry] = &[
-    ("torch.histogramdd", "input bins range weight density", histogramdd),
-    ("torch.sort", "input dim descending stable", |c| {
+    ("torch.histogramdd", "input bins range? weight? density?", histogramdd),
+    ("torch.sort", "input dim? descending? stable?", |c| {
         bind("sort", &[Arg::Tensor(c.tensor("input")?), c.arg("dim")?, c.arg("descending")?])
     }),
-    ("torch.argsort", "input dim descending stable", |c| {
+    ("torch.argsort", "input dim? descending? stable?", |c| {
         one(c.tensor("input")?.argsort(c.int("dim", -1)?, c.flag("descending", false)?))
     }),
     ("torch.msort", "input", |c| Ok(vec![c.tensor("input")?.sort(0, false)?.0])),
-    ("torch.median", "input dim keepdim", |c| median(c, "median")),
-    ("torch.nanmedian", "input dim keepdim", |c| median(c, "nanmedian")),
-    ("torch.quantile", "input q dim keepdim interpolation", |c| quantile(c, false)),
-    ("torch.nanquantile", "input q dim keepdim interpolation", |c| quantile(c, true)),
-    ("torch.searchsorted", "sorted_sequence input out_int32 right side sorter", |c| {
+    ("torch.median", "input dim? keepdim?", |c| median(c, "median")),
+    ("torch.nanmedian", "input dim? keepdim?", |c| median(c, "nanmedian")),
+    ("torch.quantile", "input q dim? keepdim? interpolation?", |c| quantile(c, false)),
+    ("torch.nanquantile", "input q dim? keepdim? interpolation?", |c| quantile(c, true)),
+    ("torch.searchsorted", "sorted_sequence input out_int32? right? side? sorter?", |c| {
         searchsorted(c, "sorted_sequence", "input")
     }),
-    ("torch.bucketize", "input boundaries out_int32 right side sorter", |c| {
+    ("torch.bucketize", "input boundaries out_int32? right? side? sorter?", |c| {
         let boundaries = c.tensor("boundaries")?;
         if boundaries.rank() != 1 {
             return Err(Error::shape(format!("boundaries must have one dimension, got {boundaries:?}")));
         }
         searchsorted(c, "boundaries", "input")
     }),
-    ("torch.isin", "elements test_elements assume_unique invert", isin),
-    ("torch.unique", "input sorted return_inverse return_counts dim", |c| distinct(c, false)),
-    ("torch.unique_consecutive", "input return_inverse return_counts dim", |c| distinct(c, true)),
-    ("torch.nonzero", "input as_tuple", |c| match c.flag("as_tuple", false)? {
+    ("torch.isin", "elements test_elements assume_unique? invert?", isin),
+    ("torch.unique", "input sorted? return_inverse? return_counts? dim?", |c| distinct(c, false)),
+    ("torch.unique_consecutive", "input return_inverse? return_counts? dim?", |c| distinct(c, true)),
+    ("torch.nonzero", "input as_tuple?", |c| match c.flag("as_tuple", false)? {
         true => c.tensor("input")?.nonzero_tuple(),
         false => one(c.tensor("input")?.nonzero()),
     }),
     ("torch.argwhere", "input", |c| one(c.tensor("input")?.nonzero())),
     ("torch.masked_select", "input mask", |c| one(c.tensor("input")?.masked_select(c.tensor("mask")?))),
-    ("torch.histc", "input bins min max", |c| {
+    ("torch.histc", "input bins? min? max?", |c| {
         one(c.tensor("input")?.histc(c.int("bins", 100)?, c.float("min", 0.0)?, c.float("max", 0.0)?))
     }),
-    ("torch.bincount", "input weights minlength", |c| {
+    ("torch.bincount", "input weights? minlength?", |c| {
         one(c.tensor("input")?.bincount(c.optional("weights")?, c.int("minlength", 0)?))
     }),
-    ("torch.histogram", "input bins range weight density", histogram),
+    ("torch.histogram", "input bins? range? weight? density?", histogram),
 ];

@@ -66,18 +66,18 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         x.set_at(&entries(c, x.device())?, &like(c, "value", &x)?)?;
         Ok(vec![x])
     }),
-    ("torch.scatter", "input dim index src value reduce", scatter),
-    ("torch.scatter_reduce", "input dim index src reduce include_self", |c| {
+    ("torch.scatter", "input dim index src? value? reduce?", scatter),
+    ("torch.scatter_reduce", "input dim index src reduce include_self?", |c| {
         let (dim, how) = (c.int("dim", 0)?, c.str("reduce", "sum")?);
         let (index, src) = (c.tensor("index")?, c.tensor("src")?);
         one(c.tensor("input")?.scatter_reduce(dim, index, src, how, c.flag("include_self", true)?))
     }),
-    ("torch.index_reduce", "input dim index source reduce include_self", |c| {
+    ("torch.index_reduce", "input dim index source reduce include_self?", |c| {
         let (dim, how) = (c.int("dim", 0)?, c.str("reduce", "prod")?);
         let (index, src) = (c.tensor("index")?, c.tensor("source")?);
         one(c.tensor("input")?.index_reduce(dim, index, src, how, c.flag("include_self", true)?))
     }),
-    ("torch.segment_reduce", "data reduce lengths indices offsets axis unsafe initial", |c| {
+    ("torch.segment_reduce", "data reduce lengths? indices? offsets? axis? unsafe? initial?", |c| {
         let initial = c.optional_float("initial")?;
         let (lengths, offsets) = (c.optional("lengths")?, c.optional("offsets")?);
         one(c.tensor("data")?.segment_reduce(
@@ -88,11 +88,11 @@ pub(super) const FUNCTIONS: &[Entry] = &[
             initial,
         ))
     }),
-    ("torch.index_put", "input indices values accumulate", |c| {
+    ("torch.index_put", "input indices values accumulate?", |c| {
         let (indices, values) = (c.tensors("indices")?, c.tensor("values")?);
         one(c.tensor("input")?.put_at(&indices, values, c.flag("accumulate", false)?))
     }),
-    ("torch.put", "input index source accumulate", |c| {
+    ("torch.put", "input index source accumulate?", |c| {
         one(c.tensor("input")?.put(c.tensor("index")?, c.tensor("source")?, c.flag("accumulate", false)?))
     }),
     ("torch.masked_scatter", "input mask source", |c| {
@@ -101,7 +101,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.select_scatter", "input src dim index", |c| {
         one(c.tensor("input")?.select_scatter(c.tensor("src")?, c.int("dim", 0)?, c.int("index", 0)?))
     }),
-    ("torch.Tensor.fill_diagonal", "self fill_value wrap", |c| {
+    ("torch.Tensor.fill_diagonal", "self fill_value wrap?", |c| {
         let x = c.tensor("self")?;
         let [rows, columns] = *x.shape() else {
             return Err(Error::shape(format!("fill_diagonal is of a matrix, got {:?}", x.shape())));
@@ -112,20 +112,20 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         }
         one(x.masked_fill(&Tensor::eye(rows, columns, DType::Bool, x.device())?, c.arg("fill_value")?))
     }),
-    ("torch.slice_scatter", "input src dim start end step", |c| {
+    ("torch.slice_scatter", "input src dim? start? end? step?", |c| {
         let (start, end) = (c.optional_int("start")?, c.optional_int("end")?);
         let (src, dim) = (c.tensor("src")?, c.int("dim", 0)?);
         one(c.tensor("input")?.slice_scatter(src, dim, start, end, c.int("step", 1)?))
     }),
-    ("torch.diagonal_scatter", "input src offset dim1 dim2", |c| {
+    ("torch.diagonal_scatter", "input src offset? dim1? dim2?", |c| {
         let (offset, dim1, dim2) = (c.int("offset", 0)?, c.int("dim1", 0)?, c.int("dim2", 1)?);
         one(c.tensor("input")?.diagonal_scatter(c.tensor("src")?, offset, dim1, dim2))
     }),
-    ("torch.as_strided", "input size stride storage_offset", |c| {
+    ("torch.as_strided", "input size stride storage_offset?", |c| {
         let offset = c.optional_int("storage_offset")?;
         one(c.tensor("input")?.as_strided(&c.ints("size")?, &c.ints("stride")?, offset))
     }),
-    ("torch.as_strided_scatter", "input src size stride storage_offset", |c| {
+    ("torch.as_strided_scatter", "input src size stride storage_offset?", |c| {
         let (src, offset) = (c.tensor("src")?, c.optional_int("storage_offset")?);
         one(c.tensor("input")?.as_strided_scatter(src, &c.ints("size")?, &c.ints("stride")?, offset))
     }),

@@ -56,14 +56,14 @@ fn multi_head_attention(c: &Call) -> Result<Vec<Tensor>> {
 pub(super) const FUNCTIONS: &[Entry] = &[
     (
         "torch.nn.functional.ctc_loss",
-        "log_probs targets input_lengths target_lengths blank reduction zero_infinity",
+        "log_probs targets input_lengths target_lengths blank? reduction? zero_infinity?",
         ctc_loss,
     ),
     (
         "torch.nn.functional.multi_head_attention_forward",
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn dropout_p \
-         out_proj_weight out_proj_bias training key_padding_mask need_weights attn_mask use_separate_proj_weight \
-         q_proj_weight k_proj_weight v_proj_weight static_k static_v average_attn_weights is_causal",
+         out_proj_weight out_proj_bias training? key_padding_mask? need_weights? attn_mask? use_separate_proj_weight? \
+         q_proj_weight? k_proj_weight? v_proj_weight? static_k? static_v? average_attn_weights? is_causal?",
         multi_head_attention,
     ),
 ];

@@ -66,7 +66,7 @@ fn segment(c: &Call, how: Segment) -> Result<Vec<Tensor>> {
     one(channels_last::unsorted_segment(data, ids, c.int("num_segments", 0)?, how))
 }
 
-const CONV: &str = "input filters strides padding data_format dilations";
+const CONV: &str = "input filters strides padding data_format? dilations?";
 const POOL: &str = "input ksize strides padding";
 const SEGMENT: &str = "data segment_ids num_segments";
 
@@ -74,7 +74,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("tf.nn.conv1d", CONV, conv),
     ("tf.nn.conv2d", CONV, conv),
     ("tf.nn.conv3d", CONV, conv),
-    ("tf.nn.depthwise_conv2d", "input filter strides padding data_format dilations", depthwise),
+    ("tf.nn.depthwise_conv2d", "input filter strides padding data_format? dilations?", depthwise),
     ("tf.nn.conv2d_transpose", "input filters output_shape strides padding", conv_transpose),
     ("tf.nn.max_pool1d", POOL, |c| pool(c, channels_last::max_pool)),
     ("tf.nn.max_pool2d", POOL, |c| pool(c, channels_last::max_pool)),

@@ -239,19 +239,19 @@ fn grid_sampler(c: &Call) -> Result<Vec<Tensor>> {
     one(c.tensor("input")?.grid_sample(c.tensor("grid")?, mode, outside, c.flag("align_corners", false)?))
 }
 
-const MAX_POOL: &str = "input kernel_size stride padding dilation ceil_mode return_indices";
-const MAX_POOL_PLAIN: &str = "input kernel_size stride padding dilation ceil_mode";
-const AVG_POOL: &str = "input kernel_size stride padding ceil_mode count_include_pad divisor_override";
-const AVG_POOL1D: &str = "input kernel_size stride padding ceil_mode count_include_pad";
-const LP_POOL: &str = "input norm_type kernel_size stride ceil_mode";
-const UNPOOL: &str = "input indices kernel_size stride padding output_size";
-const FRACTIONAL: &str = "input kernel_size output_size output_ratio return_indices _random_samples";
+const MAX_POOL: &str = "input kernel_size stride? padding? dilation? ceil_mode? return_indices?";
+const MAX_POOL_PLAIN: &str = "input kernel_size stride? padding? dilation? ceil_mode?";
+const AVG_POOL: &str = "input kernel_size stride? padding? ceil_mode? count_include_pad? divisor_override?";
+const AVG_POOL1D: &str = "input kernel_size stride? padding? ceil_mode? count_include_pad?";
+const LP_POOL: &str = "input norm_type kernel_size stride? ceil_mode?";
+const UNPOOL: &str = "input indices kernel_size stride? padding? output_size?";
+const FRACTIONAL: &str = "input kernel_size output_size? output_ratio? return_indices? _random_samples?";
 const ADAPTIVE: &str = "input output_size";
-const ADAPTIVE_MAX: &str = "input output_size return_indices";
-const NATIVE_BATCH: &str = "input weight bias running_mean running_var training momentum eps";
+const ADAPTIVE_MAX: &str = "input output_size return_indices?";
+const NATIVE_BATCH: &str = "input weight bias? running_mean? running_var? training momentum eps";
 
-const CONV: &str = "input weight bias stride padding dilation groups";
-const CONV_TRANSPOSE: &str = "input weight bias stride padding output_padding groups dilation";
+const CONV: &str = "input weight bias? stride? padding? dilation? groups?";
+const CONV_TRANSPOSE: &str = "input weight bias? stride? padding? output_padding? groups? dilation?";
 
 pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.nn.functional.conv1d", CONV, |c| convolution(c, 1, false)),
@@ -295,7 +295,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.adaptive_avg_pool1d", ADAPTIVE, |c| adaptive_avg(c, 1)),
     (
         "torch.nn.functional.batch_norm",
-        "input running_mean running_var weight bias training momentum eps",
+        "input running_mean running_var weight? bias? training? momentum? eps?",
         batch_norm,
     ),
     (
@@ -306,7 +306,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("torch.native_batch_norm", NATIVE_BATCH, native_batch_norm),
     (
         "torch.nn.functional.instance_norm",
-        "input running_mean running_var weight bias use_input_stats momentum eps",
+        "input running_mean? running_var? weight? bias? use_input_stats? momentum? eps?",
         instance_norm,
     ),
     (
@@ -322,31 +322,33 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         found.iter().map(|t| t.to(own)).collect()
     }),
     ("torch.native_group_norm", "input weight bias N C HxW group eps", native_group_norm),
-    ("torch.nn.functional.local_response_norm", "input size alpha beta k", |c| {
+    ("torch.nn.functional.local_response_norm", "input size alpha? beta? k?", |c| {
         let x = c.tensor("input")?;
         let (alpha, beta, k) = (c.float("alpha", 1e-4)?, c.float("beta", 0.75)?, c.float("k", 1.0)?);
         one(x.local_response_norm(c.int("size", 1)?, alpha, beta, k))
     }),
     (
         "torch.nn.functional.interpolate",
-        "input size scale_factor mode align_corners recompute_scale_factor antialias",
+        "input size? scale_factor? mode? align_corners? recompute_scale_factor? antialias?",
         |c| {
             let corners = c.arg("align_corners")?;
             let corners = if corners.is_none() { None } else { Some(corners.bool()?) };
             interpolate(c, c.str("mode", "nearest")?, corners)
         },
     ),
-    ("torch.nn.functional.upsample_bilinear", "input size scale_factor", |c| {
+    ("torch.nn.functional.upsample_bilinear", "input size? scale_factor?", |c| {
         interpolate(c, "bilinear", Some(true))
     }),
-    ("torch.nn.functional.upsample_nearest", "input size scale_factor", |c| interpolate(c, "nearest", None)),
-    ("torch.nn.functional.unfold", "input kernel_size dilation padding stride", im2col),
-    ("torch.nn.functional.fold", "input output_size kernel_size dilation padding stride", col2im),
-    ("torch.nn.functional.grid_sample", "input grid mode padding_mode align_corners", grid_sample),
+    ("torch.nn.functional.upsample_nearest", "input size? scale_factor?", |c| {
+        interpolate(c, "nearest", None)
+    }),
+    ("torch.nn.functional.unfold", "input kernel_size dilation? padding? stride?", im2col),
+    ("torch.nn.functional.fold", "input output_size kernel_size dilation? padding? stride?", col2im),
+    ("torch.nn.functional.grid_sample", "input grid mode? padding_mode? align_corners?", grid_sample),
     ("torch.grid_sampler", "input grid interpolation_mode padding_mode align_corners", grid_sampler),
     ("torch.grid_sampler_2d", "input grid interpolation_mode padding_mode align_corners", grid_sampler),
     ("torch.grid_sampler_3d", "input grid interpolation_mode padding_mode align_corners", grid_sampler),
-    ("torch.constant_pad_nd", "input pad value", |c| {
+    ("torch.constant_pad_nd", "input pad value?", |c| {
         let (pad, value) = (c.ints("pad")?, c.arg("value")?);
         one(c.tensor("input")?.pad(&pad, "constant", if value.is_none() { Arg::Int(0) } else { value }))
     }),

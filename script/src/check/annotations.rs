@@ -134,6 +134,10 @@ impl Checker<'_> {
     }
 
     fn unknown(&mut self, e: &Expr, name: &str) -> Type {
+        let root = name.split('.').next().unwrap_or(name);
+        if matches!(self.names.get(root), Some(Top::Broken)) || matches!(e.kind, ExprKind::Missing) {
+            return Type::Unknown;
+        }
         let d = Diagnostic::new(Kind::Name, e.span, format!("'{name}' names no type")).label("no type");
         let known =
             "Tensor, int, float, bool, str, None, List, Tuple, Dict, Optional and the classes of the file";

@@ -1,10 +1,13 @@
 //! One function while it is checked: its variables, what is known where, and what it returns.
 
+use super::expressions::{constant_path, literal};
 use super::flow::{Defined, State};
 use super::{Checker, Top};
 use crate::diagnostics::{Diagnostic, Kind};
 use crate::syntax::{self, Span};
-use crate::tree::{Constant, Expr, ExprKind, Function, FunctionId, Local, Parameter, Slot};
+use crate::tree::{
+    ClassId, Constant, Expr, ExprKind, Function, FunctionId, Local, Parameter, Slot, Stmt, StmtKind, Target,
+};
 use crate::types::Type;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -39,6 +42,8 @@ pub(super) struct Body<'c, 'm> {
     pub(super) wanted: Option<Type>,
     /// What `return`s gave, if nothing is said.
     pub(super) returned: Option<Type>,
+    /// Whether something in it could not be read.
+    broken: bool,
     /// The last operand of a test that was no bool.
     pub(super) loose: Option<(Span, Type)>,
 }
@@ -56,6 +61,7 @@ impl<'c, 'm> Body<'c, 'm> {
             loops: Vec::new(),
             wanted,
             returned: None,
+            broken: false,
             loose: None,
         }
     }
@@ -83,23 +89,40 @@ impl<'c, 'm> Body<'c, 'm> {
         }
         let no_grad =
             syntax.decorators.iter().any(|d| body.c.decorator(d).as_deref() == Some("torch.no_grad"));
-        let statements = body.block(&syntax.body);
-        if body.state.reached {
+        let mut statements = body.block(&syntax.body);
+        if let (Some(class), "__init__") = (class, &*syntax.name.text) {
+            statements.splice(0..0, body.defaults(class));
+        }
+        if body.state.reached && !body.broken {
             body.returns_nothing(syntax);
         }
-        let returns = wanted.or(body.returned.take()).unwrap_or(Type::None);
+        let nothing = if body.broken { Type::Unknown } else { Type::None };
+        let returns = wanted.or(body.returned.take()).unwrap_or(nothing);
         let name: Arc<str> = match class {
             Some(class) => format!("{}.{}", body.c.classes[class.0 as usize].name, syntax.name.text).into(),
             None => (&*syntax.name.text).into(),
         };
         let statements = match no_grad {
             true => {
-                let kind = crate::tree::StmtKind::Grad { enabled: false, body: statements };
-                vec![crate::tree::Stmt { kind, span: syntax.span }]
+                let kind = StmtKind::Grad { enabled: false, body: statements };
+                vec![Stmt { kind, span: syntax.span }]
             }
             false => statements,
         };
         Function { name, parameters, returns, slots: body.slots, body: statements, span: syntax.span }
+    }
+
+    /// What gives an object the values that the class declares for its attributes, at the beginning of `__init__`.
+    fn defaults(&mut self, id: ClassId) -> Vec<Stmt> {
+        let class = &mut self.c.classes[id.0 as usize];
+        let ty = Type::Object(id, class.name.clone());
+        let given = class.defaults.iter_mut().enumerate().filter_map(|(i, d)| Some((i as u32, d.take()?)));
+        let assigned = given.map(|(field, value)| {
+            let span = value.span;
+            let object = Expr { kind: ExprKind::Load(Slot(0)), ty: ty.clone(), span };
+            Stmt { kind: StmtKind::Assign { target: Target::Field { object, field }, value }, span }
+        });
+        assigned.collect()
     }
 
     /// The end of a function is reached without a `return`.
@@ -183,6 +206,18 @@ impl<'c, 'm> Body<'c, 'm> {
         slot
     }
 
+    /// Names of a statement that could not be read: those of variables may have any value and type from here on.
+    pub(super) fn broken(&mut self, names: &[Rc<str>], span: Span) {
+        self.broken = true;
+        for name in names {
+            if self.c.names.get(name).is_none_or(|top| matches!(top, Top::Broken)) {
+                let slot = self.slot(name, Type::Unknown);
+                self.names.insert(name.clone(), Variable { slot, block: self.block, made: span });
+                self.state.set(slot, Type::Unknown);
+            }
+        }
+    }
+
     fn changes_type(&mut self, name: &str, span: Span, ty: &Type, declared: &Type, made: Span) {
         let what = format!("'{name}' is {declared} and cannot become {ty} here");
         let d = Diagnostic::new(Kind::Type, span, what).label(format!("this is {ty}"));
@@ -223,11 +258,17 @@ impl<'c, 'm> Body<'c, 'm> {
             }
             return of(ExprKind::Load(v.slot), ty);
         }
+        if let Some(Top::Path(path)) = self.c.names.get(name)
+            && let Some(value) = constant_path(path)
+        {
+            return literal(value, span);
+        }
         match self.c.names.get(name) {
             Some(Top::Global(id)) => {
                 let ty = self.c.globals[*id as usize].clone();
                 of(ExprKind::Global(*id), ty)
             }
+            Some(Top::Broken) => of(ExprKind::Constant(Constant::None), Type::Unknown),
             Some(top) => {
                 let what = match top {
                     Top::Function(_) => "a function",

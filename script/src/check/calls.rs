@@ -3,6 +3,7 @@
 use super::Top;
 use super::body::{Body, distance};
 use super::expressions::{literal, made, wrong};
+use super::operators::present;
 use crate::builtins::{self, Builtin};
 use crate::calls;
 use crate::diagnostics::{Diagnostic, Kind};
@@ -58,6 +59,10 @@ impl Body<'_, '_> {
             E::Name(name) if self.local(name).is_none() => match self.c.names.get(name).cloned() {
                 Some(Top::Function(id)) => self.call_function(id, None, a),
                 Some(Top::Class(id)) => self.construct(id, a),
+                Some(Top::Broken) => {
+                    self.arguments_alone(a);
+                    wrong(a.span)
+                }
                 Some(_) => self.not_callable(callee),
                 None => match builtins::find(name).next() {
                     Some(_) => self.call_builtin(name, None, a, wanted),
@@ -132,6 +137,16 @@ impl Body<'_, '_> {
             Some(call) if path.starts_with("torch.") => self.call_torch(call, None, a),
             _ => {
                 let d = Diagnostic::new(Kind::Name, at, format!("'{path}' is not known"));
+                let class = path.strip_prefix("torch.nn.").filter(|n| n.starts_with(char::is_uppercase));
+                let class = class.or(path.strip_prefix("torch.optim."));
+                if class.is_some() {
+                    self.c.report(d.hint(
+                        "modules and optimisers are objects of Python; a program holds functions and \
+                         tensors: call 'torch.nn.functional' with weights that it is given",
+                    ));
+                    self.arguments_alone(a);
+                    return wrong(a.span);
+                }
                 let near = calls::names().filter(|n| !n.contains("Tensor.")).map(|n| (distance(n, path), n));
                 self.c.report(match near.filter(|(d, _)| *d <= 2).min() {
                     Some((_, near)) => d.hint(format!("did you mean '{near}'?")),
@@ -151,6 +166,7 @@ impl Body<'_, '_> {
     }
 
     fn call_method(&mut self, object: Expr, name: &Name, a: Arguments, wanted: Option<&Type>) -> Expr {
+        let object = present(object);
         if let Type::Object(id, class) = object.ty.clone() {
             return match self.c.method(id, &name.text) {
                 Some(method) => self.call_function(method, Some(object), a),

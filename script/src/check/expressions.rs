@@ -42,7 +42,7 @@ pub(crate) fn conversion(from: &Type, to: &Type) -> Option<Conversion> {
 }
 
 /// Names of paths that are values.
-fn constant_path(path: &str) -> Option<Constant> {
+pub(super) fn constant_path(path: &str) -> Option<Constant> {
     let float = |v: f64| Some(Constant::Float(v));
     match path {
         "math.pi" | "torch.pi" => return float(std::f64::consts::PI),
@@ -94,7 +94,7 @@ impl Body<'_, '_> {
                     (Type::Optional(of), w) if of.fits(w) => {
                         d.hint("it may be None; test 'is not None' before, or assert it")
                     }
-                    (Type::Number, Type::Int) => d.hint("write 'int(x.item())'"),
+                    (Type::Number, Type::Int) => d.hint("it may be a float; write 'int(...)'"),
                     (Type::Float, Type::Int) => d.hint("write 'int(...)', which rounds towards zero"),
                     (Type::Int | Type::Float | Type::Bool | Type::Number, Type::Tensor) => {
                         d.hint("write 'torch.tensor(...)'")
@@ -104,6 +104,11 @@ impl Body<'_, '_> {
                 Expr { ty: Type::Unknown, ..value }
             }
         }
+    }
+
+    /// A value as one of this type if it converts, else itself.
+    pub(super) fn towards(&mut self, value: Expr, wanted: &Type) -> Expr {
+        self.converted(value, wanted).unwrap_or_else(|value| value)
     }
 
     /// A value as one of this type, or itself where it does not convert.
@@ -269,6 +274,14 @@ impl Body<'_, '_> {
                     None => {}
                 }
                 let (then, otherwise) = self.same_number(then, otherwise);
+                // Two kinds of numbers are what is wanted of them, or any number.
+                let number = then.ty.is_number() && otherwise.ty.is_number() && then.ty != otherwise.ty;
+                let (then, otherwise) = match wanted.or(number.then_some(&Type::Number)) {
+                    Some(ty) if then.ty != otherwise.ty => {
+                        (self.towards(then, ty), self.towards(otherwise, ty))
+                    }
+                    _ => (then, otherwise),
+                };
                 let ty = then.ty.join(&otherwise.ty).unwrap_or_else(|| {
                     let what = format!("one way gives {}, the other {}", then.ty, otherwise.ty);
                     self.c.error(Kind::Type, span, what);
@@ -302,6 +315,7 @@ impl Body<'_, '_> {
                 let container = self.expr(value);
                 self.subscript(container, index, span)
             }
+            E::Missing => wrong(span),
             E::Ellipsis | E::Slice { .. } | E::Starred(_) => {
                 self.c.error(Kind::Syntax, span, "this stands only within an index or a call");
                 wrong(span)

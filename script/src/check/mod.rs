@@ -65,6 +65,8 @@ enum Top {
     Class(ClassId),
     Global(u32),
     Path(Rc<str>),
+    /// Something in a part of the text that could not be read.
+    Broken,
 }
 
 pub(crate) struct Checker<'m> {
@@ -150,6 +152,9 @@ impl<'m> Checker<'m> {
         for function in &module.functions {
             let id = self.add(function, None);
             self.name(&function.name, Top::Function(id));
+        }
+        for name in &module.broken {
+            self.names.entry(name.clone()).or_insert(Top::Broken);
         }
         for id in 0..self.functions.len() {
             self.declare_types(id);

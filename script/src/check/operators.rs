@@ -122,7 +122,23 @@ impl Body<'_, '_> {
         }
     }
 
+    /// A shape is a list here and a tuple in Python, so that beside a list of ints a tuple of ints is one too.
+    fn as_shapes(left: Expr, right: Expr) -> (Expr, Expr) {
+        let ints = Type::list(Type::Int);
+        let is_ints = |ty: &Type| matches!(ty, Type::Tuple(of) if of.iter().all(|t| *t == Type::Int));
+        let listed = |tuple: Expr| {
+            let span = tuple.span;
+            made(ExprKind::Convert(Conversion::ToInts, Box::new(tuple)), Type::list(Type::Int), span)
+        };
+        match (left.ty == ints, right.ty == ints) {
+            (true, false) if is_ints(&right.ty) => (left, listed(right)),
+            (false, true) if is_ints(&left.ty) => (listed(left), right),
+            _ => (left, right),
+        }
+    }
+
     pub(super) fn binary(&mut self, op: BinaryOp, left: Expr, right: Expr, span: Span) -> Expr {
+        let (left, right) = Self::as_shapes(present(left), present(right));
         let (l, r) = (left.ty.clone(), right.ty.clone());
         match (&l, &r) {
             (Type::Unknown | Type::Never, _) | (_, Type::Unknown | Type::Never) => wrong(span),
@@ -156,7 +172,7 @@ impl Body<'_, '_> {
     fn no_operator(&mut self, op: BinaryOp, l: &Type, r: &Type, span: Span) -> Expr {
         let d = Diagnostic::new(Kind::Type, span, format!("'{}' of {l} and {r}", op.symbol()));
         self.c.report(match (l, r) {
-            (Type::Str, _) | (_, Type::Str) if op == BinaryOp::Add => {
+            (Type::Str, other) | (other, Type::Str) if op == BinaryOp::Add && *other != Type::Tensor => {
                 d.hint("write an f-string: f\"{a}{b}\"")
             }
             (Type::Str, _) if op == BinaryOp::Mod => d.hint("write an f-string"),
@@ -250,6 +266,10 @@ impl Body<'_, '_> {
     }
 
     fn compare(&mut self, op: CompareOp, left: Expr, right: Expr, span: Span) -> Expr {
+        let (left, right) = match op {
+            CompareOp::Is | CompareOp::IsNot | CompareOp::In | CompareOp::NotIn => (left, right),
+            _ => Self::as_shapes(left, right),
+        };
         let (l, r) = (left.ty.clone(), right.ty.clone());
         if matches!(l, Type::Unknown | Type::Never) || matches!(r, Type::Unknown | Type::Never) {
             return Expr { ty: if l == Type::Unknown { Type::Unknown } else { Type::Bool }, ..wrong(span) };
@@ -345,5 +365,16 @@ impl Body<'_, '_> {
                 wrong(span)
             }
         }
+    }
+}
+
+/// The gradient of a tensor where a tensor is needed: TorchScript types `.grad` as one, and fails where there is none.
+pub(super) fn present(e: Expr) -> Expr {
+    match &e.kind {
+        ExprKind::Builtin(builtin, _) if builtin.name == "Tensor.grad" => {
+            let span = e.span;
+            made(ExprKind::Convert(Conversion::Unwrap, Box::new(e)), Type::Tensor, span)
+        }
+        _ => e,
     }
 }

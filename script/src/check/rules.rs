@@ -63,7 +63,7 @@ impl Body<'_, '_> {
                 let of: Vec<Type> = args.iter().map(|e| self.element_of(e)).collect();
                 made(ExprKind::Builtin(builtin, args), iterator(Type::tuple(of)), span)
             }
-            "torch.autograd.grad" => self.gradient(builtin, a),
+            "torch.autograd.grad" => self.gradient(builtin, a, wanted),
             "torch.tensor" | "torch.as_tensor" => {
                 let Some(data) =
                     a.args.first().or(a.kwargs.iter().find(|(k, _)| &*k.text == "data").map(|(_, e)| e))
@@ -176,7 +176,7 @@ impl Body<'_, '_> {
         out
     }
 
-    fn gradient(&mut self, builtin: &'static Builtin, a: Arguments) -> Expr {
+    fn gradient(&mut self, builtin: &'static Builtin, a: Arguments, wanted: Option<&Type>) -> Expr {
         let parameters = [
             ("outputs", Constant::None),
             ("inputs", Constant::None),
@@ -203,7 +203,8 @@ impl Body<'_, '_> {
         }
         // Without `allow_unused` a gradient that does not flow is an error, so that all are tensors.
         let unused = !matches!(&args[5].kind, ExprKind::Constant(Constant::Bool(false)));
-        let of = if unused { Type::optional(Type::Tensor) } else { Type::Tensor };
+        let asked = wanted.is_some_and(|ty| *ty == Type::list(Type::optional(Type::Tensor)));
+        let of = if unused || asked { Type::optional(Type::Tensor) } else { Type::Tensor };
         made(ExprKind::Builtin(builtin, args), Type::list(of), a.span)
     }
 

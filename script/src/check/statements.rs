@@ -151,6 +151,7 @@ impl Body<'_, '_> {
                 }
                 push(StmtKind::Assert { test: condition, message });
             }
+            S::Broken(names) => self.broken(names, span),
             S::Raise(e) => {
                 let kind = self.raise(e);
                 self.state.end();
@@ -541,7 +542,7 @@ impl Body<'_, '_> {
             (Type::Optional(of), false) => self.state.refine(slot, (*of).clone()),
             // The other way is not reached.
             (Type::None, false) => self.state.end(),
-            (Type::Unknown, _) => {}
+            (Type::Unknown, _) | (Type::None, true) => {}
             (_, true) => self.state.end(),
             _ => {}
         }

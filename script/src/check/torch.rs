@@ -14,6 +14,9 @@ use crate::types::Type;
 /// Keyword arguments that ask for what every tensor here has anyway.
 const USUAL: &[&str] = &["device", "layout", "pin_memory", "memory_format", "non_blocking", "_stacklevel"];
 
+/// Values of such arguments that are none elsewhere.
+const LAYOUTS: &[&str] = &["torch.contiguous_format", "torch.preserve_format", "torch.strided"];
+
 impl Body<'_, '_> {
     /// A call of torch whose arguments are known by place.
     pub(super) fn torch(&mut self, name: &str, mut args: Vec<Option<Expr>>, span: Span) -> Expr {
@@ -43,6 +46,11 @@ impl Body<'_, '_> {
     }
 
     pub(super) fn call_torch(&mut self, call: Resolved, object: Option<Expr>, a: Arguments) -> Expr {
+        // `torch.where(condition)` alone says where it holds.
+        if let ("torch.where", None, [condition], []) = (&*call.name, &object, a.args, a.kwargs) {
+            let args = vec![Some(self.expr(condition)), Some(literal(Constant::Bool(true), a.span))];
+            return self.torch("torch.nonzero", args, a.span);
+        }
         let mut given: Vec<Expr> = object.into_iter().collect();
         let writable = calls::takes_inplace(&call.name);
         let mut in_place = false;
@@ -64,8 +72,12 @@ impl Body<'_, '_> {
                 requires = e.kind == E::Bool(true);
                 continue;
             }
+            let usual = !known && USUAL.contains(&&*keyword.text);
+            if usual && self.c.path(e).is_some_and(|path| LAYOUTS.contains(&&*path)) {
+                continue;
+            }
             let value = self.expr(e);
-            if !known && USUAL.contains(&&*keyword.text) {
+            if usual {
                 continue;
             }
             if &*keyword.text == "out" {
@@ -103,19 +115,37 @@ impl Body<'_, '_> {
         {
             args[place] = Some(value);
         }
-        let first = call.parameters.first();
-        if let (Some(first), Some(None)) = (first, args.first())
-            && !first.is_variadic()
-        {
-            let what = format!("'{}' needs '{}'", call.name, first.name);
-            self.c.error(Kind::Call, a.span, what);
+        if let Some(missing) = call.missing(|place| args[place].is_some()) {
+            let d = Diagnostic::new(Kind::Call, a.span, format!("'{}' needs '{}'", call.name, missing.name));
+            self.c.report(d.hint(signature(&call)));
             return wrong(a.span);
         }
+        self.unused(&call, &args);
         let mut e = self.torch_made(call, args, a.span);
         if in_place && let ExprKind::Torch { returns, .. } = &mut e.kind {
             *returns = Returns::Nothing;
         }
         if requires { self.requiring(e, a.span) } else { e }
+    }
+
+    /// Reports arguments for what torch has and calls here cannot do.
+    fn unused(&mut self, call: &Resolved, args: &[Option<Expr>]) {
+        for (parameter, e) in call.parameters.iter().zip(args) {
+            let Some(e) = e.as_ref().filter(|_| parameter.is_unused) else { continue };
+            let legacy = matches!(parameter.name, "size_average" | "reduce");
+            match e.kind {
+                ExprKind::Constant(Constant::None) => {}
+                ExprKind::Constant(Constant::Bool(false)) if !legacy => {}
+                _ => {
+                    let what = format!("'{}' of '{}'", parameter.name, call.name);
+                    let d = Diagnostic::new(Kind::Unsupported, e.span, what);
+                    self.c.report(match legacy {
+                        true => d.hint("torch has deprecated it; say reduction='mean', 'sum' or 'none'"),
+                        false => d.hint("leave it out"),
+                    });
+                }
+            }
+        }
     }
 
     /// Whether a call writes to its argument, which decides what a graph is.
@@ -135,23 +165,23 @@ impl Body<'_, '_> {
         named: &[(&Name, Expr)],
         span: Span,
     ) -> Expr {
-        let parameters: Vec<&str> = call.parameters.iter().map(|p| p.name).collect();
+        let count = call.parameters.len();
         let mut reported = false;
         for (keyword, _) in named {
             if call.places(0, std::iter::once(&*keyword.text)).is_err() {
                 let what = format!("'{}' has no parameter '{}'", call.name, keyword.text);
                 let d = Diagnostic::new(Kind::Call, keyword.span, what);
-                self.c.report(d.hint(format!("its parameters are {}", parameters.join(", "))));
+                self.c.report(d.hint(signature(call)));
                 reported = true;
             }
         }
         if !reported {
-            let what = match positional > parameters.len() {
-                true => format!("'{}' takes {} arguments, not {positional}", call.name, parameters.len()),
+            let what = match positional > count {
+                true => format!("'{}' takes {count} arguments, not {positional}", call.name),
                 false => format!("an argument of '{}' is given twice", call.name),
             };
             let d = Diagnostic::new(Kind::Call, span, what);
-            self.c.report(d.hint(format!("its parameters are {}", parameters.join(", "))));
+            self.c.report(d.hint(signature(call)));
         }
         wrong(span)
     }
@@ -166,4 +196,11 @@ impl Body<'_, '_> {
             None => value,
         }
     }
+}
+
+/// A call's parameters in words; those in brackets may be left out.
+fn signature(call: &Resolved) -> String {
+    let word = |p: &calls::Parameter| if p.is_required { p.name.into() } else { format!("[{}]", p.name) };
+    let usable = call.parameters.iter().filter(|p| !p.is_unused);
+    format!("its parameters are {}", usable.map(word).collect::<Vec<String>>().join(", "))
 }

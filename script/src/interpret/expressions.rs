@@ -5,7 +5,6 @@ use crate::tree::{Arithmetic, Constant, Conversion, Expr, ExprKind, IndexPart, P
 use crate::value::{self, Cursor, Dict, Value, tensor_of};
 use crate::{arithmetic, autograph};
 use runtime::error::{Error, Result};
-use std::fmt::Write;
 
 /// The value of a constant.
 pub(crate) fn constant(constant: &Constant) -> Value {
@@ -259,11 +258,7 @@ impl<'p> Machine<'p, '_> {
                         Some('r' | 'a') => Value::str(value.repr()),
                         Some(_) => Value::str(value.to_string()),
                     };
-                    match spec.is_empty() {
-                        // Writing to a string cannot fail.
-                        true => drop(write!(out, "{value}")),
-                        false => out.push_str(&value::format(&value, spec)?),
-                    }
+                    out.push_str(&value::format(&value, spec)?);
                 }
             }
         }

@@ -279,6 +279,7 @@ impl Parser<'_> {
         let open = self.span();
         self.advance();
         let (mut items, mut height, mut left_out) = (Vec::new(), 0, None);
+        let mut clauses = None;
         while !self.at("}") {
             let start = self.span();
             if self.eat("**") {
@@ -296,16 +297,19 @@ impl Parser<'_> {
                     left_out = Some(("sets are left out", "use a list, or a dict whose values are `True`"));
                 }
                 if self.at("for") || self.at("async") {
-                    self.clauses()?;
-                    left_out = match left_out {
-                        None => Some((
-                            "dict comprehensions are left out",
-                            "begin with `{}` and assign the items in a `for` loop",
-                        )),
-                        Some(_) => {
-                            Some(("set comprehensions are left out", "make a list: `[x for x in xs]`"))
+                    let read = self.clauses()?;
+                    height = height.max(self.height);
+                    match left_out {
+                        None if items.len() == 1 && self.at("}") => clauses = Some(read),
+                        None => {
+                            let diagnostic = self.expected("`}` after the one item of a comprehension");
+                            return self.fail(diagnostic);
                         }
-                    };
+                        Some(_) => {
+                            let hint = "make a list: `[x for x in xs]`";
+                            left_out = Some(("set comprehensions are left out", hint));
+                        }
+                    }
                 }
             }
             if start == self.span() || !self.eat(",") {
@@ -318,7 +322,16 @@ impl Parser<'_> {
             self.unsupported(span, what, "braces hold `key: value` items here", hint);
             return Ok(self.placeholder(span));
         }
-        self.node(ExprKind::Dict(items), span, height)
+        let Some((target, iterable, test)) = clauses else {
+            return self.node(ExprKind::Dict(items), span, height);
+        };
+        // The dict of a list of its items.
+        let (target, iterable, test) = (Box::new(target), Box::new(iterable), test.map(Box::new));
+        let item = items.pop().map(|(key, value)| vec![key, value]).unwrap_or_default();
+        let element = Box::new(Expr { kind: ExprKind::Tuple(item), span });
+        let list = Expr { kind: ExprKind::ListComp { element, target, iterable, test }, span };
+        let callee = Box::new(Expr { kind: ExprKind::Name("dict".into()), span });
+        self.node(ExprKind::Call { callee, args: vec![list], kwargs: Vec::new() }, span, height + 2)
     }
 
     fn yielded(&mut self) -> Parsed<Expr> {

@@ -57,7 +57,7 @@ impl Parser<'_> {
     /// What stands in for an expression that was reported as left out.
     pub(super) fn placeholder(&mut self, span: Span) -> Expr {
         self.height = 1;
-        Expr { kind: ExprKind::Ellipsis, span }
+        Expr { kind: ExprKind::Missing, span }
     }
 
     /// `a, b`, `*a, b`, or one expression.
@@ -377,9 +377,15 @@ impl Parser<'_> {
                 }
                 kwargs.push((name, value));
             } else {
-                let value = self.element()?;
+                let mut value = self.element()?;
                 if self.at("for") || self.at("async") {
-                    self.generator(start)?;
+                    value = self.collected(value)?;
+                    if !args.is_empty() || !kwargs.is_empty() || !self.at(")") {
+                        let span = value.span;
+                        let what = "a generator expression is not the only argument";
+                        let diagnostic = Diagnostic::new(Kind::Syntax, span, what);
+                        self.report(diagnostic.hint("make a list of it: `[x for x in xs]`"));
+                    }
                 } else if let (Some((name, _)), false) =
                     (kwargs.first(), matches!(value.kind, ExprKind::Starred(_)))
                 {
@@ -403,6 +409,17 @@ impl Parser<'_> {
         self.close(")", open)?;
         self.height = height;
         Ok((args, kwargs))
+    }
+
+    /// A generator expression that is all that a call is given, from after its element: the list of its values, which is
+    /// what TorchScript makes of it.
+    fn collected(&mut self, element: Expr) -> Parsed<Expr> {
+        let (start, mut height) = (element.span, self.height);
+        let (target, iterable, test) = self.clauses()?;
+        height = height.max(self.height);
+        let (element, target, iterable) = (Box::new(element), Box::new(target), Box::new(iterable));
+        let kind = ExprKind::ListComp { element, target, iterable, test: test.map(Box::new) };
+        self.node(kind, start.to(self.last), height)
     }
 
     /// The rest of a generator expression that began at `start`.

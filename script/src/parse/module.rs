@@ -13,6 +13,7 @@ impl Parser<'_> {
     /// The file.
     pub(super) fn module(&mut self) {
         loop {
+            let (start, failures, functions) = (self.at, self.failures, self.module.functions.len());
             match self.kind() {
                 TokenKind::End => return,
                 TokenKind::Newline | TokenKind::Dedent => self.advance(),
@@ -37,6 +38,11 @@ impl Parser<'_> {
                     self.line(&mut statements);
                     statements.into_iter().for_each(|s| self.top(s));
                 }
+            }
+            // A function says itself what of it could not be read.
+            if self.failures > failures && self.module.functions.len() == functions {
+                let names = self.names_since(start);
+                self.module.broken.extend(names);
             }
         }
     }
@@ -85,7 +91,7 @@ impl Parser<'_> {
     fn top(&mut self, statement: Stmt) {
         let span = statement.span;
         let (what, hint) = match statement.kind {
-            StmtKind::Pass => return,
+            StmtKind::Pass | StmtKind::Broken(_) => return,
             StmtKind::Assign { targets, value } => {
                 let names: Vec<Name> = targets.iter().filter_map(|t| self.as_name(t)).collect();
                 if names.len() == targets.len() {

@@ -24,8 +24,12 @@ impl Parser<'_> {
 
     /// One line, or a compound statement with its blocks.
     pub(super) fn line(&mut self, out: &mut Vec<Stmt>) {
+        let (start, failures, span) = (self.at, self.failures, self.span());
         if self.statement(out).is_err() {
             self.recover();
+        }
+        if self.failures > failures {
+            out.push(Stmt { kind: StmtKind::Broken(self.names_since(start)), span });
         }
     }
 
@@ -440,13 +444,9 @@ impl Parser<'_> {
             | ExprKind::FString(_)
             | ExprKind::Bool(_)
             | ExprKind::None => "a literal",
-            // Stands for an expression that was reported already, or is an ellipsis.
-            ExprKind::Ellipsis => {
-                if self.slice(target.span) != "..." {
-                    return;
-                }
-                "a literal"
-            }
+            // It was reported already.
+            ExprKind::Missing => return,
+            ExprKind::Ellipsis => "a literal",
             ExprKind::Dict(_) | ExprKind::ListComp { .. } | ExprKind::Slice { .. } => "this expression",
             ExprKind::Unary(..)
             | ExprKind::Binary(..)

@@ -16,7 +16,6 @@ use runtime::ops::Index;
 use runtime::{DType, Tensor};
 use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::fmt::Write;
 use std::rc::Rc;
 
 /// The operands of a node: places in the registers.
@@ -255,11 +254,7 @@ fn text(pieces: &[Piece], args: Args) -> Result<Value> {
             Some('r' | 'a') => Value::str(value.repr()),
             Some(_) => Value::str(value.to_string()),
         };
-        match spec.is_empty() {
-            // Writing to a string cannot fail.
-            true => drop(write!(out, "{value}")),
-            false => out.push_str(&value::format(&value, spec)?),
-        }
+        out.push_str(&value::format(&value, spec)?);
     }
     Ok(Value::str(out))
 }

@@ -250,16 +250,16 @@ fn general(v: f64, precision: usize, alternate: bool, point: bool) -> String {
 
 /// A value in the format of a specification; an empty one is `str(x)`.
 pub fn format(value: &Value, spec: &str) -> Result<String> {
-    if spec.is_empty() {
-        return Ok(value.to_string());
-    }
     match value {
+        // A tensor of one element formats as its number does, if it has one by now.
+        Value::Tensor(t) if t.rank() == 0 && !(spec.is_empty() && graph::trace::is_staging()) => {
+            format(&Value::from(t.item()?), spec)
+        }
+        _ if spec.is_empty() => Ok(value.to_string()),
         Value::Int(v) => Spec::parse(spec)?.int(*v),
         Value::Bool(v) => Spec::parse(spec)?.int(*v as i64),
         Value::Float(v) => Spec::parse(spec)?.float(*v),
         Value::Str(v) => Spec::parse(spec)?.text(v),
-        // A tensor of one element formats as its number does.
-        Value::Tensor(t) if t.rank() == 0 => format(&Value::from(t.item()?), spec),
         other => Err(Error::value(format!(
             "TypeError: unsupported format string passed to {}.__format__",
             other.type_name()

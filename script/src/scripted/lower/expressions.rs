@@ -122,6 +122,9 @@ impl Lowering<'_> {
                 }
                 (Action::Slice, operands)
             }
+            ExprKind::Builtin(builtin, _) if builtin.name == "torch.jit.is_scripting" => {
+                return Ok(self.literal(Host::Scalar(Scalar::Bool(true))));
+            }
             ExprKind::Builtin(builtin, args) => (Action::Builtin(builtin), self.all(args)?),
             ExprKind::Call(function, args) => {
                 let args = args.iter().map(|a| self.value(a)).collect::<Result<Vec<_>>>()?;
