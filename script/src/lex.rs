@@ -187,7 +187,18 @@ impl Lexer<'_> {
 
     fn skip_comment(&mut self) {
         let rest = self.rest();
-        self.at += rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let comment = &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())];
+        let says = comment.trim_start_matches(['#', ' ']);
+        let span = Span { start: self.at as u32, end: (self.at + comment.len()) as u32 };
+        let types = says.strip_prefix("type:").is_some_and(|types| !types.trim_start().starts_with("ignore"));
+        self.at += comment.len();
+        if types {
+            self.diagnostics.push(
+                Diagnostic::new(Kind::Unsupported, span, "a type comment is left out")
+                    .label("types are read from annotations alone")
+                    .hint("write annotations: `def f(x: Tensor, n: int) -> Tensor:`, `xs: List[int] = []`"),
+            );
+        }
     }
 
     /// One logical line with its indentation; lines without code leave no token.

@@ -166,12 +166,12 @@ def h(a: A) -> int:
             "9: syntax error: expected an expression, found the end of the line",
             "10: unsupported Python: `lambda` is left out",
             "11: unsupported Python: sets are left out",
-            "13: type error: 's' must be int, not str",
+            "13: type error: this value must be int, not str",
             "14: syntax error: expected `:` after the header of this `for`, found the end of the line",
             "16: undefined name: nothing is called 'missing_b'",
             "18: unsupported Python: `*rest` is left out",
             "21: unsupported Python: `match` is left out",
-            "25: syntax error: expected `)`",
+            "25: syntax error: this `(` is never closed",
         ]
     );
 }
@@ -195,4 +195,14 @@ fn a_call_says_which_argument_it_needs() {
         let found = errors(&format!("{head}{call}\n"));
         assert!(found.iter().any(|e| e.ends_with(needs)), "{call}: {found:?}");
     }
+}
+
+#[test]
+fn type_comments_are_not_passed_over() {
+    let text = "from torch import Tensor
+def f(x, n):
+    # type: (Tensor, int) -> Tensor
+    return x * n  # type: ignore
+";
+    assert_eq!(errors(text), ["3: unsupported Python: a type comment is left out"]);
 }

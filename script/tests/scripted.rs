@@ -416,3 +416,18 @@ def forward(rows: List[int], x: Tensor, w: Tensor) -> Tensor:
         }
     }
 }
+
+#[test]
+fn a_program_knows_whether_it_is_scripted() {
+    let text = "
+def forward(x: Tensor) -> Tensor:
+    if torch.jit.is_scripting():
+        return x * 2.0
+    return x";
+    let x = || vec![Value::Tensor(Tensor::from_slice(&[1.0, 2.0], &[2]).unwrap())];
+    let scripted = scripted(text);
+    assert_eq!(told(|host| scripted.call(host, x())), "tensor([2., 4.], dtype=torch.float64)");
+    let tree = program(text);
+    let forward = tree.find("forward").unwrap();
+    assert_eq!(told(|host| tree.call(host, forward, x())), "tensor([1., 2.], dtype=torch.float64)");
+}

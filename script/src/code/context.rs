@@ -117,11 +117,18 @@ pub(super) fn parts_hint(hint: Option<&Type>, count: usize) -> Option<&[Type]> {
     }
 }
 
+fn is_gradient(e: &Expr) -> bool {
+    matches!(&e.kind, ExprKind::Builtin(builtin, _) if builtin.name == "Tensor.grad")
+}
+
 /// Whether the checker makes the expression again of its text, if this is hinted at; parts of it can always be annotated.
 pub(super) fn reproduces(e: &Expr, context: Context) -> bool {
     let hint = context.hint();
     match &e.kind {
         ExprKind::Convert(Conversion::BoolToInt, _) => true,
+        // A tuple of ints beside a shape, and a gradient that is used as a tensor.
+        ExprKind::Convert(Conversion::ToInts, inner) if matches!(inner.ty, Type::Tuple(_)) => true,
+        ExprKind::Convert(Conversion::Unwrap, inner) if is_gradient(inner) => true,
         ExprKind::Convert(..) => of_bools(e).is_some() || matches!(context, Context::Test),
         ExprKind::Constant(c) => {
             let own = match c {

@@ -62,7 +62,6 @@ def main() -> None:
     print("12".isnumeric(), "12".isdecimal(), "Ab Cd".istitle(), "aB".istitle(), "a1".isidentifier(), "1a".isidentifier(), "a b".isprintable(), "a\n".isprintable())
     print(F.softmax(x, dim=0)[0], torch.softmax(x, 0, torch.float64).dtype, x.softmax(-1, torch.float64).dtype)
     print(F.mse_loss(x, x + 1, None, None, "sum"), F.embedding(torch.tensor([1, 0]), x, None, None, 2.0, False, False))
-    print(torch.jit.is_scripting(), torch.jit.is_tracing())
 
 
 if __name__ == "__main__":
