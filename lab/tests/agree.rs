@@ -272,7 +272,10 @@ fn modes_agree() {
                             .zip(&expected)
                             .all(|((m, a), (n, b))| m == n && a.len() == b.len() && a.iter().zip(b).all(near))
                 });
-                if !same && !others.contains(&mode.name) {
+                // A mode that cannot say it refuses; only gradients may know nothing of memory.
+                let allowed =
+                    others.contains(&mode.name) && (found.is_err() || grad || mode.name == "torch.trace");
+                if !same && !allowed {
                     bad.push(format!("{name}: {} gives {found:?}, expected {expected:?}", mode.name));
                 }
             }

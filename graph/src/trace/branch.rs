@@ -5,12 +5,14 @@
 
 use super::cells::Cell;
 use super::region::{apart, watched};
+use super::state::State;
 use super::tracer::{Mode, Tracer, active, innermost};
 use crate::ir::{BlockId, NodeKind, Operand, Type, ValueId};
 use kernels::DType;
 use runtime::door::{self, Observe};
 use runtime::error::{Error, ErrorKind, Origin, Result};
 use runtime::tensor::Tensor;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// `then` where the truth of `condition` (a bool of rank 0) holds, else `otherwise`; both return tensors of equal types.
@@ -123,8 +125,12 @@ fn differ(what: &str, a: &[Type], b: &[Type], origin: Origin) -> Error {
 struct Traced {
     block: BlockId,
     results: Vec<ValueId>,
+    /// Of each result the cell from outside whose memory it is, if it is one's.
+    outside: Vec<Option<u32>>,
     /// Cells from outside whose value is another one now.
     written: Vec<(u32, ValueId)>,
+    /// Cells that may have been written through others.
+    stale: HashSet<u32>,
 }
 
 impl Tracer {
@@ -134,19 +140,22 @@ impl Tracer {
         params: &[Type],
         program: impl FnOnce(&[ValueId]) -> Result<Vec<Tensor>>,
     ) -> Result<Traced> {
-        let (block, values, before) = {
+        let (block, values, before, stale) = {
             let mut state = self.state();
             let block = state.builder.begin(params);
             let values = state.builder.graph().block(block).params.clone();
-            (block, values, state.cells.clone())
+            (block, values, state.cells.clone(), state.stale.clone())
         };
         let outcome = program(&values);
         let mut state = self.state();
-        let mut results = Vec::new();
+        let (mut results, mut outside) = (Vec::new(), Vec::new());
         let outcome = outcome.and_then(|tensors| {
             for tensor in &tensors {
                 let cell = self.cell(&mut state, tensor)?;
                 results.push(state.read(cell)?);
+                let root = state.root(cell);
+                let own = (root as usize) >= before.len() && !state.is_input(root);
+                outside.push((!own).then_some(root));
             }
             Ok(())
         });
@@ -165,8 +174,9 @@ impl Tracer {
         for (cell, param) in captured.into_iter().filter(|(c, _)| *c as usize >= before.len()) {
             state.cells[cell as usize].value = param;
         }
+        let stale = std::mem::replace(&mut state.stale, stale);
         outcome?;
-        Ok(Traced { block, results, written })
+        Ok(Traced { block, results, outside, written, stale })
     }
 
     fn cond(
@@ -188,14 +198,15 @@ impl Tracer {
         for (block, chosen) in blocks.iter_mut().zip(chosen) {
             let chosen = chosen.into_iter().map(|choice| match choice {
                 Choice::Result(at) => {
-                    block.results.get(at).copied().ok_or_else(|| Error::internal("no such result"))
+                    let result = block.results.get(at).copied().zip(block.outside.get(at).copied());
+                    result.ok_or_else(|| Error::internal("no such result"))
                 }
                 Choice::Outside(tensor) => {
                     let cell = self.cell(&mut state, &tensor)?;
-                    state.read(cell)
+                    Ok((state.read(cell)?, Some(state.root(cell))))
                 }
             });
-            block.results = chosen.collect::<Result<_>>()?;
+            (block.results, block.outside) = chosen.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         }
         let mut written: Vec<u32> = blocks.iter().flat_map(|b| b.written.iter().map(|(c, _)| *c)).collect();
         written.sort_unstable();
@@ -220,7 +231,15 @@ impl Tracer {
         for (&cell, &value) in written.iter().zip(new) {
             state.write(cell, value, origin)?;
         }
-        returned.iter().map(|&value| self.wrap(&mut state, value, condition.device(), origin)).collect()
+        state.stale.extend(blocks.iter().flat_map(|block| &block.stale));
+        let mut results = Vec::with_capacity(returned.len());
+        for (i, &value) in returned.iter().enumerate() {
+            let result = self.wrap(&mut state, value, condition.device(), origin)?;
+            let cell = self.cell(&mut state, &result)?;
+            blocks.iter().filter_map(|block| block.outside[i]).for_each(|root| state.link(cell, root));
+            results.push(result);
+        }
+        Ok(results)
     }
 
     fn while_loop(
@@ -230,7 +249,6 @@ impl Tracer {
         init: &[Tensor],
         origin: Origin,
     ) -> Result<Vec<Tensor>> {
-        let devices: Vec<_> = init.iter().map(Tensor::device).collect();
         let mut carried: Vec<Type> = init.iter().map(|t| Type::Tensor(t.tensor_type())).collect();
         // Which state the body writes is known after it was recorded once; it is carried, so the blocks that stay are
         // recorded when the set no longer grows.
@@ -248,8 +266,8 @@ impl Tracer {
                 for (&cell, &value) in written.iter().zip(&values[init.len()..]) {
                     state.write(cell, value, origin)?;
                 }
-                let turn = values[..init.len()].iter().zip(&devices);
-                turn.map(|(&v, &device)| self.wrap(&mut state, v, device, origin)).collect()
+                let turn = values[..init.len()].iter().zip(init);
+                turn.map(|(&v, first)| self.handed(&mut state, v, first, origin)).collect()
             };
             let test = self.block(&carried, |values| {
                 let holds = condition(&enter(values)?)?;
@@ -304,6 +322,22 @@ impl Tracer {
         for (&cell, &value) in written.iter().zip(new) {
             state.write(cell, value, origin)?;
         }
-        returned.iter().zip(devices).map(|(&v, device)| self.wrap(&mut state, v, device, origin)).collect()
+        state.stale.extend(test.stale.iter().chain(&turn.stale));
+        let mut results = Vec::with_capacity(returned.len());
+        for ((&value, first), outside) in returned.iter().zip(init).zip(&turn.outside) {
+            let result = self.handed(&mut state, value, first, origin)?;
+            let cell = self.cell(&mut state, &result)?;
+            outside.iter().for_each(|&root| state.link(cell, root));
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// A tensor for a value that a loop carries: in the first turn, or after none, it is what the loop began with.
+    fn handed(&self, state: &mut State, value: ValueId, first: &Tensor, origin: Origin) -> Result<Tensor> {
+        let tensor = self.wrap(state, value, first.device(), origin)?;
+        let (cell, begin) = (self.cell(state, &tensor)?, self.cell(state, first)?);
+        state.link(cell, begin);
+        Ok(tensor)
     }
 }

@@ -33,6 +33,10 @@ pub(super) struct State {
     unrecorded: HashSet<ValueId>,
     /// Whether the `no_grad` that is in force was reported as forgotten.
     forgotten: bool,
+    /// Cells that may be one memory: what a branch or loop gave, and what it may have handed through.
+    links: Vec<(u32, u32)>,
+    /// Cells that may have been written through another one.
+    pub(super) stale: HashSet<u32>,
 }
 
 impl State {
@@ -49,6 +53,8 @@ impl State {
             warnings: Vec::new(),
             unrecorded: HashSet::new(),
             forgotten: false,
+            links: Vec::new(),
+            stale: HashSet::new(),
         }
     }
 
@@ -184,6 +190,9 @@ impl State {
                 cell.view = Some(View { seen: version, ..view });
             }
         }
+        if chain.last().is_some_and(|root| self.stale.contains(root)) {
+            return Err(handed_through());
+        }
         let value = self.cells[cell as usize].value;
         if self.unrecorded.contains(&value) && door::grad_mode() {
             let detached = self.builder.op(&ops::DETACH, vec![Operand::Value(value)], None)?;
@@ -199,7 +208,10 @@ impl State {
             let written = &mut self.cells[at as usize];
             written.value = value;
             written.version += 1;
-            let Some(view) = written.view.clone() else { return self.alone(at, origin) };
+            let Some(view) = written.view.clone() else {
+                self.outdate(at);
+                return self.alone(at, origin);
+            };
             let shape = written.layout.shape.clone();
             let base = &self.cells[view.base as usize];
             let (old, dims, dtype, version) =
@@ -215,6 +227,46 @@ impl State {
             // The base's version is about to grow by one; this view has already seen it.
             self.cells[at as usize].view = Some(View { seen: version + 1, ..view.clone() });
             at = view.base;
+        }
+    }
+
+    /// The cell whose memory a cell shows.
+    pub(super) fn root(&self, mut cell: u32) -> u32 {
+        while let Some(view) = &self.cells[cell as usize].view {
+            cell = view.base;
+        }
+        cell
+    }
+
+    /// Notes that two cells may be one memory: reading one after the other was written is an error from then on.
+    pub(super) fn link(&mut self, a: u32, b: u32) {
+        let link = (self.root(a), self.root(b));
+        if link.0 != link.1 && !self.links.contains(&link) {
+            self.links.push(link);
+        }
+    }
+
+    /// A cell was written: those that may be its memory are not known any more.
+    fn outdate(&mut self, root: u32) {
+        for &(a, b) in &self.links {
+            if a == root || b == root {
+                self.stale.insert(if a == root { b } else { a });
+            }
+        }
+        self.stale.remove(&root);
+    }
+
+    /// Whether a cell is an input's.
+    pub(super) fn is_input(&self, cell: u32) -> bool {
+        self.inputs.iter().any(|(input, _)| *input == cell)
+    }
+
+    /// An error where an input may have been written through another cell, so that its new value is not known.
+    pub(super) fn check_inputs(&self) -> Result<()> {
+        if self.inputs.iter().any(|(cell, _)| self.stale.contains(cell)) {
+            Err(handed_through())
+        } else {
+            Ok(())
         }
     }
 
@@ -286,6 +338,13 @@ impl Emit for State {
 }
 
 #[cold]
+fn handed_through() -> Error {
+    let message =
+        "a tensor is read that was written under another name, if a branch or loop handed it through";
+    Error::new(ErrorKind::Trace, message)
+        .hint("a staged branch gives new tensors; write to a copy: 'y = y.clone()' before 'y.add_(...)'")
+}
+
 fn shared() -> Error {
     let message = "a captured tensor is written that shares its memory with another captured tensor";
     Error::new(ErrorKind::Trace, message).hint("make the view inside the traced function")

@@ -247,6 +247,7 @@ impl Tracer {
             let cell = self.cell(&mut state, result)?;
             values.push(state.read(cell)?);
         }
+        state.check_inputs()?;
         let builder = std::mem::replace(&mut state.builder, Builder::new(""));
         let examples = values.iter().filter_map(|v| state.examples.get(v).cloned()).collect();
         let inputs = std::mem::take(&mut state.inputs);
