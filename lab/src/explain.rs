@@ -57,7 +57,13 @@ impl Stage {
             current = next;
             passes.extend(log.records.into_iter().map(|record| (record, current.clone())));
         }
-        let plan = plan(&current, options, DeviceId::Cpu).map_err(|e| e.to_string());
+        let outside = current.params().iter().chain(current.results());
+        let plan = match outside.copied().all(|value| current.tensor_type(value).is_ok()) {
+            true => plan(&current, options, DeviceId::Cpu).map_err(|e| e.to_string()),
+            false => {
+                Err("it holds values of the host, and runs as instructions; its regions have plans".into())
+            }
+        };
         Ok(Stage { name: name.into(), recorded, passes, plan })
     }
 
