@@ -358,7 +358,10 @@ impl Recorded for Step<'_> {
                 // What the call was told when it was recorded, whoever asks now.
                 let kept = needs_of(&node.edges);
                 let given = || cotangents.iter().map(Option::is_some).collect::<SmallVec<[bool; 8]>>();
+                let recorded = self.walk.create_graph;
                 let reads = |read| match read {
+                    Read::Argument(_) if recorded => true,
+                    Read::Residual(_) if recorded => !callable.recomputes(),
                     Read::Argument(i) => callable.reads(i, kept, Some(&given())),
                     Read::Residual(i) => callable.reads_residual(i, kept, &given()),
                 };
@@ -518,7 +521,7 @@ impl Step<'_> {
         let create_graph = self.walk.create_graph;
         let open = |saved: &SavedTensor, edge: &dyn Fn() -> Option<Edge>, read: &dyn Fn() -> bool| {
             if let Some(versions) = saved.overwritten()
-                && (create_graph || read())
+                && read()
             {
                 return Err(saved.overwritten_error(node.name(), versions, node.origin));
             }

@@ -43,6 +43,10 @@ pub trait Callable: Send + Sync {
         let _ = (residual, needs, given);
         true
     }
+    /// Whether a `vjp` that is itself recorded makes what it needs of arguments and cotangents alone.
+    fn recomputes(&self) -> bool {
+        false
+    }
     /// Whether an output depends on the arguments in `needs` by operations that have gradients. One that does not has no
     /// history.
     fn depends(&self, output: usize, needs: u64) -> bool {

@@ -431,3 +431,25 @@ def forward(x: Tensor) -> Tensor:
     let forward = tree.find("forward").unwrap();
     assert_eq!(told(|host| tree.call(host, forward, x())), "tensor([1., 2.], dtype=torch.float64)");
 }
+
+#[test]
+fn what_a_second_derivative_does_not_need_may_be_overwritten() {
+    let text = "
+def forward(x: Tensor) -> Tensor:
+    p = x * x
+    q = torch.tanh(x * 0.5)
+    q.copy_(q.sin())
+    q = x * 2.0
+    return p * q";
+    let x = Tensor::from_slice(&[1.5, -2.0], &[2]).unwrap().requires_grad_(true).unwrap();
+    let scripted = scripted(text);
+    for _ in 0..2 {
+        let y = scripted.call(&mut Host::default(), vec![Value::Tensor(x.clone())]).unwrap();
+        let total = y.tensor().unwrap().sum(&[], false).unwrap();
+        let recorded = GradOptions { create_graph: true, ..GradOptions::default() };
+        let first = eager::grad(&[&total], &[&x], recorded).unwrap().remove(0).unwrap();
+        let total = first.sum(&[], false).unwrap();
+        let second = eager::grad(&[&total], &[&x], GradOptions::default()).unwrap().remove(0).unwrap();
+        assert_eq!(second.to_f64_vec().unwrap(), [18.0, -24.0]);
+    }
+}

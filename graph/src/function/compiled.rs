@@ -443,6 +443,10 @@ impl Callable for CompiledFunction {
         self.reads_operand(self.graph.params().len() + residual, needs, given)
     }
 
+    fn recomputes(&self) -> bool {
+        true
+    }
+
     fn depends(&self, output: usize, needs: u64) -> bool {
         self.sources.get_or_init(|| sources(&self.pure))[output] & needs != 0
     }

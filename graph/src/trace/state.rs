@@ -253,7 +253,6 @@ impl State {
                 self.stale.insert(if a == root { b } else { a });
             }
         }
-        self.stale.remove(&root);
     }
 
     /// Whether a cell is an input's.
