@@ -205,7 +205,10 @@ impl Entry {
         let function = program.find(name).ok_or_else(|| {
             let names: Vec<String> = program.functions.iter().map(|f| f.name.to_string()).collect();
             let what = format!("{} has no function '{name}'", program.source.name);
-            Error::value(what).hint(format!("its functions are {}", names.join(", ")))
+            Error::value(what).hint(match names.is_empty() {
+                true => "it defines no function".into(),
+                false => format!("its functions are {}", names.join(", ")),
+            })
         })?;
         Ok(Entry {
             program,
