@@ -116,7 +116,9 @@ pub(super) const FUNCTIONS: &[Entry] = &[
         one(c.converted("input")?.log_softmax(softmax_dim(c)?))
     }),
     ("torch.nn.functional.softmin", "input dim? _stacklevel? dtype?", |c| {
-        one(c.converted("input")?.neg()?.softmax(softmax_dim(c)?))
+        // In torch too it is negated before it is converted, so that integers without sign wrap.
+        let x = c.tensor("input")?;
+        one(x.neg()?.to(c.dtype(x.dtype())?)?.softmax(softmax_dim(c)?))
     }),
     ("torch.softmax", "input dim dtype?", |c| one(c.converted("input")?.softmax(c.int("dim", 0)?))),
     ("torch.log_softmax", "input dim dtype?", |c| one(c.converted("input")?.log_softmax(c.int("dim", 0)?))),

@@ -84,7 +84,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     ("tf.nn.avg_pool3d", POOL, |c| pool(c, channels_last::avg_pool)),
     (
         "tf.compat.v1.nn.fused_batch_norm",
-        "x scale offset mean variance epsilon data_format is_training",
+        "x scale offset mean? variance? epsilon? data_format? is_training?",
         fused_batch_norm,
     ),
     ("tf.compat.v1.where", "condition x y", |c| {
